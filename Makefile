@@ -1,0 +1,44 @@
+# BridgeBench. `make help` lists the targets; every target sets the project up first if need be.
+PYTHON ?= python3
+EXPERIMENT ?= quickstart
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := benchmark search_spaces baselines analysis tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup benchmark tables test lint format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo '  e.g. make benchmark EXPERIMENT=eegmat_eeg2ecg ARGS="data.root=/path/to/eegmat search.trials=20"'
+
+setup: $(VENV)/.installed ## make .venv and install everything, pinned (the other targets do it too)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); BridgeBench needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+benchmark: setup ## run EXPERIMENT (default quickstart) with ARGS="key=value ..."
+	@$(BIN)/python -m benchmark experiment=$(EXPERIMENT) $(ARGS)
+
+tables: setup ## write and print the tables of results/EXPERIMENT again
+	@$(BIN)/python -m analysis results/$(EXPERIMENT)
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean: ## remove .venv and caches; results/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

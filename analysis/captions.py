@@ -1,0 +1,97 @@
+"""What every caption says: data, protocol, numbers of trials, seeds and folds, and where the weights came from."""
+
+import polars as pl
+
+from analysis import methods
+from analysis.run import Run
+
+WEIGHTS = {
+    "released": "released (by its authors)",
+    "local": "local (trained here on unlabelled windows)",
+    "random": "random (untrained)",
+}
+PROTOCOLS = {
+    "agreement": "agreement (choices by agreement with the teacher on val pairs, without labels)",
+    "val_labels": "val_labels (choices by labels of the val split)",
+}
+SPLITS = {"subjects": "subjects apart", "kfold": "folds of subjects"}
+
+
+def setting(run: Run) -> str:
+    """The sentences that say how the run's numbers came about."""
+    sentences = [f"Data: {data(run)}", _protocol(run), _trials(run), _repetitions(run), _weights(run), _failures(run)]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
+
+
+def repetitions(run: Run) -> str:
+    """What a mean and a deviation are taken over."""
+    if run.folds:
+        return f"mean ± sample standard deviation over {len(run.folds)} folds, each averaged over its seeds first"
+    return f"mean ± sample standard deviation over {len(run.seeds)} seeds" if len(run.seeds) > 1 else "a single seed"
+
+
+def _value(run: Run, column: str) -> str | None:
+    values = run.trials[column].drop_nulls()
+    return None if values.is_empty() else str(values[0])
+
+
+def data(run: Run) -> str:
+    """Data set and direction."""
+    old, new = _value(run, "old_modality"), _value(run, "new_modality")
+    direction = f"{old.upper()} → {new.upper()}" if old and new else _value(run, "direction")
+    return ", ".join(part for part in (_value(run, "dataset"), direction) if part)
+
+
+def _protocol(run: Run) -> str:
+    protocol = _value(run, "protocol") or run.setting("protocol")
+    if not protocol:
+        return "Protocol: not recorded"
+    split = SPLITS.get(str(run.setting("data.split.kind")), str(run.setting("data.split.kind") or ""))
+    return "; ".join(part for part in (f"Protocol: {PROTOCOLS.get(str(protocol), protocol)}", split) if part)
+
+
+def _trials(run: Run) -> str:
+    counts = dict(run.search.group_by("method").len().iter_rows())
+    if not counts:
+        return "No search trials"
+    folds = run.search["fold"].drop_nulls().unique().sort().to_list()
+    # What was chosen in one fold is used in all of them, unless every fold was searched.
+    where = f" over {len(folds)} folds" if len(folds) > 1 else f" in fold {folds[0]}" if folds and run.folds else ""
+    sizes = set(counts.values())
+    if len(sizes) == 1:
+        return f"{sizes.pop()} search trials for each method{where}"
+    each = ", ".join(f"{methods.label(method)} {counts[method]}" for method in methods.ordered(counts))
+    return f"Search trials{where}: {each}"
+
+
+def _repetitions(run: Run) -> str:
+    if run.final.is_empty():
+        return "No final trials yet"
+    seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {', '.join(map(str, run.seeds))}"
+    folds = f"{len(run.folds)} folds" if run.folds else "one split, no folds"
+    return f"{seeds[0].upper()}{seeds[1:]}; {folds}"
+
+
+def _weights(run: Run) -> str:
+    parts = []
+    for side in ("old", "new"):
+        name, preset, weights = (run.setting(f"{side}.{key}") for key in ("name", "preset", "weights"))
+        if not name or not weights:
+            parts.append(f"{side} model {_value(run, f'{side}_encoder') or 'not recorded'}")
+            continue
+        # A path says where a file lies on one machine; its name is what another reader can use.
+        origin = WEIGHTS.get(str(weights), f"from {str(weights).rsplit('/', 1)[-1]}")
+        parts.append(f"{side} model {' '.join(str(part) for part in (name, preset) if part)} {origin}")
+    return f"Weights: {'; '.join(parts)}"
+
+
+def _failures(run: Run) -> str:
+    failed = run.trials.filter(pl.col("status") == "failed").group_by("method", "stage").len()
+    counts = {(method, stage): count for method, stage, count in failed.iter_rows()}
+    each = [
+        f"{methods.label(method)} {counts[method, stage]} {stage}"
+        for method in methods.ordered(method for method, _ in counts)
+        for stage in ("search", "final")
+        if (method, stage) in counts
+    ]
+    return f"Failed trials: {', '.join(each)}" if each else ""

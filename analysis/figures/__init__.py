@@ -1,0 +1,35 @@
+"""One figure, one file. A new figure is a new module here with ``NAME`` and ``draw(run) -> Figure | None``;
+None leaves the figure out."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+
+from analysis.discovery import modules
+from analysis.run import Run
+from analysis.writers import write_bytes
+
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    # Without a salt and a date, the same run gives the same file.
+    "svg.hashsalt": "bridgebench",
+}
+
+
+def save(run: Run, folder: Path) -> list[Path]:
+    """Write ``<folder>/<name>.{png,svg}`` for every figure that the run has data for."""
+    paths = []
+    for module in modules(__path__, __name__, ("NAME", "draw")):
+        with rc_context(STYLE):
+            figure = module.draw(run)
+            if figure is None:
+                continue
+            for end, metadata in (("png", {}), ("svg", {"Date": None})):
+                buffer = io.BytesIO()
+                figure.savefig(buffer, format=end, dpi=200, metadata=metadata)
+                paths.append(write_bytes(folder / f"{module.NAME}.{end}", buffer.getvalue()))
+    return paths

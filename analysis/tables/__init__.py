@@ -1,0 +1,22 @@
+"""One table, one file. A new table is a new module here with
+
+- ``NAME``, the file's name, and ``TITLE``;
+- ``build(run) -> polars.DataFrame``: raw values, one row per line of the table; an empty frame where the run has
+  nothing to say, which leaves the table out;
+- ``columns(frame) -> Sequence[Column]``: how a row is displayed;
+- ``caption(run) -> str``: how the numbers came about.
+"""
+
+from analysis.discovery import modules
+from analysis.run import Run
+from analysis.writers import Table
+
+
+def tables(run: Run) -> list[Table]:
+    """Every table that the run has rows for."""
+    found = []
+    for module in modules(__path__, __name__, ("NAME", "TITLE", "build", "columns", "caption")):
+        frame = module.build(run)
+        if frame.height:
+            found.append(Table(module.NAME, module.TITLE, module.caption(run), frame, module.columns(frame)))
+    return found

@@ -1,0 +1,90 @@
+"""How well each method predicts the test split, between what it should beat and what labels would have given."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from analysis import captions, methods
+from analysis.run import Run
+from analysis.statistics import DRAWS, METRICS, bootstrap_balanced_accuracy, summarise
+from analysis.writers import MISSING, Column, Row, interval, label, mean_sd
+
+NAME = "accuracy"
+TITLE = "Accuracy on the test split"
+
+
+def build(run: Run) -> pl.DataFrame:
+    """One row per method with final trials: mean, deviation, and the interval over subjects, in [0, 1].
+
+    A method whose final trials all failed keeps a row without numbers. ``chance`` is 1 / classes unless the run
+    measured it.
+    """
+    counts = run.final_counts
+    if counts.is_empty():
+        return pl.DataFrame()
+    intervals = bootstrap_balanced_accuracy(run)
+    bounds = pl.DataFrame(
+        [(method, low, high) for method, (low, high) in intervals.items()],
+        schema={"method": pl.String, "balanced_accuracy_low": pl.Float64, "balanced_accuracy_high": pl.Float64},
+        orient="row",
+    )
+    rows = counts.join(summarise(run), on="method", how="left").join(bounds, on="method", how="left")
+    if "chance" not in rows["method"] and run.n_classes:
+        guess = 1 / run.n_classes
+        chance = pl.DataFrame({"method": ["chance"], "balanced_accuracy": [guess], "accuracy": [guess], "kappa": [0.0]})
+        rows = pl.concat([rows, chance], how="diagonal")
+    order = methods.ordered(rows["method"])
+    metrics = [metric.removeprefix("test_") for metric in METRICS]
+    return (
+        rows.with_columns(
+            pl.col("method").replace_strict({method: methods.label(method) for method in order}).alias("label"),
+            pl.col("method").replace_strict({method: k for k, method in enumerate(order)}).alias("order"),
+        )
+        .sort("order")
+        .select(
+            "method",
+            "label",
+            "done",
+            "planned",
+            "balanced_accuracy",
+            "balanced_accuracy_sd",
+            "balanced_accuracy_low",
+            "balanced_accuracy_high",
+            *(f"{name}{suffix}" for name in metrics[1:] for suffix in ("", "_sd")),
+        )
+    )
+
+
+def columns(frame: pl.DataFrame) -> Sequence[Column]:
+    return [
+        label("label", "Method"),
+        mean_sd("balanced_accuracy", "Balanced accuracy"),
+        interval("balanced_accuracy", "95 % interval"),
+        mean_sd("macro_f1", "Macro F1"),
+        mean_sd("weighted_f1", "Weighted F1"),
+        mean_sd("accuracy", "Accuracy"),
+        mean_sd("kappa", "Cohen's kappa", digits=2, scale=1),
+        mean_sd("agreement", "Teacher agreement"),
+        Column("Runs", runs),
+    ]
+
+
+def runs(row: Row) -> str:
+    """Final trials that are done, and out of how many unless all are."""
+    done, planned = row["done"], row["planned"]
+    return MISSING if done is None else str(done) if done == planned else f"{done} of {planned}"
+
+
+def caption(run: Run) -> str:
+    subjects = run.final_predictions["subject"].n_unique()
+    over = f"{DRAWS:,} draws of the {subjects} test subjects with replacement"
+    pooled = ", pooled over folds" if run.folds else ""
+    bounds = (
+        f"The interval is a percentile bootstrap of {over}{pooled}, averaged over seeds within each draw."
+        if subjects > 1
+        else "There is no interval over subjects: the test split has one."
+    )
+    return (
+        f"In %, except kappa: {captions.repetitions(run)}. {bounds} Agreement: share of windows for which the "
+        f"prediction is the teacher's. Runs: final trials done. {captions.setting(run)}"
+    )

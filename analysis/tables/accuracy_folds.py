@@ -1,0 +1,34 @@
+"""Balanced accuracy fold by fold: whether a difference between methods holds for every group of subjects."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from analysis import captions, methods
+from analysis.run import Run
+from analysis.writers import Column, label, number
+
+NAME = "accuracy_folds"
+TITLE = "Balanced accuracy by fold"
+
+
+def build(run: Run) -> pl.DataFrame:
+    """One row per fold, one column per method: the mean over seeds, in [0, 1]. Empty where there is one fold."""
+    if not run.folds:
+        return pl.DataFrame()
+    table = (
+        run.final.group_by("fold", "method")
+        .agg(pl.col("test_balanced_accuracy").mean())
+        .pivot(on="method", index="fold", values="test_balanced_accuracy")
+        .drop_nulls("fold")
+        .sort("fold")
+    )
+    return table.select("fold", *methods.ordered(name for name in table.columns if name != "fold"))
+
+
+def columns(frame: pl.DataFrame) -> Sequence[Column]:
+    return [label("fold", "Fold"), *(number(method, methods.label(method), scale=100) for method in frame.columns[1:])]
+
+
+def caption(run: Run) -> str:
+    return f"Balanced accuracy on the fold's test subjects in %, mean over seeds. {captions.setting(run)}"

@@ -1,0 +1,39 @@
+"""Reference: a linear probe on the frozen new encoder, trained with the labels that no transfer method may read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.methods import Method, block_parameters, embed_parameters, linear_parameters
+from benchmark.task import Task
+from benchmark.teacher import fit_head
+
+
+class Competitor(Method):
+    """Trained on the labelled windows of train and pair, by the same procedure as the teacher's probe."""
+
+    name = "oracle_probe"
+    reads_labels = True
+    seeded = False
+
+    def __init__(self, task: Task, options: Mapping[str, Any], seed: int):
+        self.task, self.new = task, task.new
+        self.last = self.new.n_blocks
+        pooled = torch.cat([task.pooled("new", split, self.last) for split in ("train", "pair")])
+        label = np.concatenate([task.labels(split) for split in ("train", "pair")])
+        subject = np.concatenate([task.data.subject[task.indices(split)] for split in ("train", "pair")])
+        self.head = fit_head(pooled, label, subject, task.n_classes, task.config["teacher"], seed).to(task.device)
+        self.trainable_parameters = linear_parameters(self.head)
+        self.stored_parameters = (
+            embed_parameters(self.new) + block_parameters(self.new, 0, self.last) + self.trainable_parameters
+        )
+
+    def logits(self, split: str) -> Tensor:
+        return self.head(self.task.pooled("new", split, self.last))
+
+    @torch.no_grad()
+    def predict(self, windows: np.ndarray) -> Tensor:
+        return self.head(self.new.pool(self.new(self.new.prepare(windows).to(self.task.device))))

@@ -1,0 +1,67 @@
+"""The command line: ``python -m benchmark experiment=<name> key=value ...``."""
+
+import sys
+from collections.abc import Sequence
+
+from benchmark import config
+from benchmark.errors import InputError
+
+HELP = """usage: python -m benchmark [experiment=<name>] [key=value ...]
+
+Searches and judges model bridging against its competitors on one direction of transfer,
+and writes results/<name>/.
+
+experiments: {experiments}
+data:        {data}
+
+  key=null      search it, where a method's option is searched
+  resume=true   finish an interrupted run
+  --config      print the resolved configuration and stop
+
+All options and their defaults:
+
+{options}"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line; the exit code: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    shown = [word for word in words if word in ("-h", "--help", "--config")]
+    rest = [word for word in words if word not in shown]
+    try:
+        resolved = config.load(rest)
+        if shown:
+            print(_shown(shown, resolved))
+            return 0
+        from benchmark import sweep  # not before the words are understood: it imports Ray and torch
+
+        try:
+            sweep.run(resolved)
+        except sweep.Interrupted as stopped:
+            again = " ".join([*[word for word in rest if not word.startswith("overwrite=")], "resume=true"])
+            print(
+                f"\nStopped. What was finished is kept in {stopped}; python -m benchmark {again} goes on.",
+                file=sys.stderr,
+            )
+            return 130
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped before the run began.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _shown(shown: Sequence[str], resolved: dict) -> str:
+    from omegaconf import OmegaConf
+
+    options = OmegaConf.to_yaml(OmegaConf.create(resolved))
+    if "--config" in shown:
+        return options.rstrip()
+    return HELP.format(
+        experiments=", ".join(config.choices("experiment")), data=", ".join(config.choices("data")), options=options
+    ).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The prototype bridge: the only thing that is trained between two frozen encoders.
+
+Shapes: B windows, D features, T tokens of the old block's input, r rank, P prototypes.
+Source: BioX-Bridge (Li et al., ICLR 2026, arXiv 2510.02276), section on the prototype network.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.encoders.base import Encoder
+from benchmark.errors import InputError
+
+
+class PrototypeBridge(nn.Module):
+    """Low-rank weights over learned prototypes: (B, D_new) -> (B, D_old, T).
+
+    ``weights = (x A^T) B^T`` is viewed as (B, P, T), and the output is ``prototypes @ weights``. There is no
+    softmax. A is Kaiming-uniform with a = sqrt(5), B starts at zero, prototypes are standard normal.
+
+    Args:
+        d_new: width of the pooled new features.
+        tokens: T, tokens of the old block's input (1 at the head).
+        d_old: width of the old block's input.
+        rank: r >= 1.
+        prototypes: P >= 1.
+        generator: where the initial values are drawn from; torch's default if absent.
+    """
+
+    def __init__(
+        self,
+        d_new: int,
+        tokens: int,
+        d_old: int,
+        rank: int,
+        prototypes: int,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        for option, value in (("bridge.rank", rank), ("bridge.prototypes", prototypes)):
+            if value < 1:
+                raise InputError(f"{option}={value}: a bridge needs a whole number of at least 1; raise {option}")
+        self.tokens = tokens
+        self.A = nn.Parameter(torch.empty(rank, d_new))
+        self.B = nn.Parameter(torch.zeros(prototypes * tokens, rank))
+        self.prototypes = nn.Parameter(torch.randn(d_old, prototypes, generator=generator))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5), generator=generator)
+
+    @torch.no_grad()
+    def set_prototypes(self, tokens: Tensor) -> None:
+        """Start from real token vectors, (P, D_old): the ``randreal`` initialisation."""
+        self.prototypes.copy_(tokens.T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = (x @ self.A.T) @ self.B.T
+        return self.prototypes @ weights.view(len(x), -1, self.tokens)
+
+
+def land(old: Encoder, output: Tensor, layout: str = "transpose") -> Tensor:
+    """The bridge's output (B, D_old, T) in the layout that the old model's blocks take.
+
+    ``released`` reproduces the released code for LaBraM, which *reshapes* to (B, T, D_old), so that tokens and
+    features are mixed; ``transpose`` is the method.
+    """
+    if layout == "released":
+        batch, d_old, tokens = output.shape
+        return old.from_tokens(output.reshape(batch, tokens, d_old))
+    return old.from_tokens(output.transpose(1, 2))
+
+
+def count_parameters(d_new: int, tokens: int, d_old: int, rank: int, prototypes: int) -> int:
+    """Trainable parameters of a bridge: r D_new + P T r + D_old P."""
+    return rank * d_new + prototypes * tokens * rank + d_old * prototypes

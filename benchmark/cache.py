@@ -1,0 +1,62 @@
+"""Names for what was computed once: digests of everything that changes the numbers, and files that are whole or absent."""
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+Progress = Callable[[int, int, str], None]
+"""Called with what is done, what there is to do, and a few words."""
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """The progress that nobody watches."""
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits of SHA-256 over the key as canonical JSON."""
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def array_digest(array: np.ndarray) -> str:
+    return hashlib.sha256(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[
+        :32
+    ]
+
+
+@functools.cache
+def source_digest(*modules: ModuleType) -> str:
+    """The code version of what these modules compute."""
+    return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()[:16]
+
+
+def state_digest(module: nn.Module) -> str:
+    """Changes whenever a weight or buffer does."""
+    hashed = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        hashed.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()[:32]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name to write to; renamed to ``path`` at the end, removed after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

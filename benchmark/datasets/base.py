@@ -1,0 +1,89 @@
+"""The seam every data set stands behind: paired windows of two modalities.
+
+Shapes: N windows, C channels, T samples.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmark.signals import SignalSpec
+
+
+@dataclass(frozen=True)
+class SubjectWindows:
+    """All windows of one subject, both modalities aligned in time.
+
+    ``signals[m]`` is float32 (n, C, T); ``label`` int64 (n,); ``start`` float64 (n,), the seconds at which
+    each window begins within ``recording`` (n,) strings.
+    """
+
+    signals: Mapping[str, np.ndarray]
+    label: np.ndarray
+    start: np.ndarray
+    recording: np.ndarray
+
+
+class Dataset(ABC):
+    """A reader of one data set. A subclass is one file in this package; options come from ``conf/data/<name>.yaml``."""
+
+    name: ClassVar[str]
+    modalities: ClassVar[tuple[str, ...]]
+    classes: tuple[str, ...]
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    how_to_get: ClassVar[str]
+
+    @abstractmethod
+    def subjects(self) -> Sequence[str]:
+        """Names of the subjects, sorted. Raises InputError for a missing or incomplete root."""
+
+    @abstractmethod
+    def spec(self, modality: str) -> SignalSpec:
+        """Channels, rate, length and unit of that modality's windows after preparation."""
+
+    @abstractmethod
+    def read(self, subject: str) -> SubjectWindows:
+        """Read and prepare one subject. Raises InputError that names the file."""
+
+    @abstractmethod
+    def key(self) -> Mapping[str, Any]:
+        """Everything that changes the windows: source files (name, size, mtime), options."""
+
+
+class Windows(ABC):
+    """One modality's windows, memory-mapped: indexing with int64 indices gathers (n, C, T) float32."""
+
+    spec: SignalSpec
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class PairedWindows:
+    """Windows of the old and the new modality of the same moments, and what is known about each."""
+
+    dataset: str
+    old: Windows
+    new: Windows
+    label: np.ndarray  # int64 (N,)
+    subject: np.ndarray  # int64 (N,), index into subjects
+    subjects: tuple[str, ...]
+    recording: np.ndarray  # (N,) strings
+    start: np.ndarray  # float64 (N,), seconds
+    classes: tuple[str, ...]
+    fingerprint: str  # changes whenever the content does
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def batches(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        for begin in range(0, len(indices), size):
+            yield indices[begin : begin + size]

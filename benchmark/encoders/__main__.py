@@ -1,0 +1,95 @@
+"""``python -m benchmark.encoders list`` and ``python -m benchmark.encoders fetch NAME``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.encoders import registry
+from benchmark.errors import InputError
+
+
+def listing() -> str:
+    """A table of all encoders and presets: what they take, how large they are, where weights come from."""
+    rows = [("encoder", "modality", "rate", "preset", "blocks", "parameters", "weights", "licence of weights")]
+    for name in registry.names():
+        cls = registry.encoder_class(name)
+        for preset in cls.presets:
+            encoder = registry.build(name, cls.example, preset, device="meta")
+            source = cls.released.get(preset)
+            rows.append(
+                (
+                    name,
+                    " ".join(cls.modalities),
+                    f"{cls.rate:g} Hz",
+                    preset,
+                    str(encoder.n_blocks),
+                    f"{registry.parameter_count(encoder):,}",
+                    source.page if source else "none released: train it",
+                    source.licence if source else "",
+                )
+            )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def fetch(name: str, preset: str | None = None, folder: str | Path = registry.WEIGHTS_FOLDER) -> Path:
+    """Download the released weights of an encoder into ``folder`` and check that they load.
+
+    ``preset`` may be left out where one preset has released weights. A file that is there already is checked
+    and kept. Raises InputError that says what to fetch, and where to put it, if the download fails.
+    """
+    import pooch
+    from requests.exceptions import RequestException
+
+    cls = registry.encoder_class(name)
+    if preset is None:
+        if len(cls.released) != 1:
+            raise InputError(f"{name} has released weights for {', '.join(cls.released)}; choose one with --preset")
+        preset = next(iter(cls.released))
+    source = cls.released.get(preset)
+    if source is None:
+        raise InputError(f"{name} {preset} has no released weights; presets that have: {', '.join(cls.released)}")
+    path = Path(folder) / source.file
+    if path.exists():
+        if source.checksum and not pooch.hashes.hash_matches(str(path), source.checksum):
+            raise InputError(f"{path} is not the published file: its checksum is not {source.checksum}; move it away")
+    else:
+        by_hand = f"fetch {source.url} and save it as {path} (see {source.page})"
+        try:
+            pooch.retrieve(source.url, source.checksum, fname=path.name, path=path.parent, progressbar=True)
+        except RequestException as error:
+            raise InputError(f"could not download the weights of {name} {preset} ({_cause(error)}); {by_hand}") from None
+        except ValueError as error:
+            raise InputError(f"the download of {name} {preset} is not the published file ({error}); {by_hand}") from None
+    registry.build(name, cls.example, preset, weights=path)
+    return path
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmark.encoders", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="encoders, presets, sizes and where their weights come from")
+    get = commands.add_parser("fetch", help="download released weights")
+    get.add_argument("name", help="encoder")
+    get.add_argument("--preset", help="needed where several presets have released weights")
+    get.add_argument("--folder", default=registry.WEIGHTS_FOLDER, type=Path, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "list":
+            print(listing())
+        else:
+            print(fetch(options.name, options.preset, options.folder))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

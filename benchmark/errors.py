@@ -1,0 +1,12 @@
+"""The one error class that a user is meant to read."""
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used.
+
+    The message is one line that names the file or option, what was found, what is accepted and
+    what to do. The command line prints it without a traceback and exits with code 2.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))

@@ -1,0 +1,437 @@
+"""A run from its configuration to its tables: prepare, search, choose, evaluate. Ray and Optuna stay in this file."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import polars as pl
+import ray
+from omegaconf import OmegaConf
+from optuna.samplers import TPESampler
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+import analysis
+from benchmark import competitors, progress, results
+from benchmark.config import check_methods, flatten
+from benchmark.datasets.base import PairedWindows
+from benchmark.encoders import registry
+from benchmark.errors import InputError
+from benchmark.options import Blocks
+from benchmark.splits import make_splits
+from benchmark.task import Side, Task, load_data
+from benchmark.tensorboard import Board
+from benchmark.trial import SearchTrial, Spec, failed_row, run_final
+
+PASSING = ("resume", "overwrite", "cluster")
+"""Keys of a configuration that change no number."""
+
+
+class Interrupted(Exception):
+    """The user stopped the run; what was finished is kept."""
+
+
+# -- the run's folder -----------------------------------------------------------------------------------------------
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in PASSING}
+
+
+def claim_folder(config: Mapping[str, Any]) -> Path:
+    """``results/<name>`` for this configuration: new, resumed, or in place of a finished run of the same.
+
+    A finished run of the same configuration moves to ``<name>.previous``.
+    """
+    folder = Path(config["results"]) / config["name"]
+    saved = folder / "config.yaml"
+    if folder.exists() and any(folder.iterdir()):
+        difference = _difference(saved, config)
+        if config["resume"] and difference:
+            raise InputError(
+                f"{folder} holds a run of another configuration ({difference}); give name=<new name>, or the same options"
+            )
+        if config["resume"]:
+            return folder
+        if not config["overwrite"]:
+            if difference:
+                raise InputError(
+                    f"{folder} holds a run of another configuration ({difference}); give name=<new name>, or "
+                    "overwrite=true to replace it"
+                )
+            if not (folder / "tables").exists():
+                raise InputError(
+                    f"{folder} holds an unfinished run of this configuration; give resume=true to finish it, or "
+                    "overwrite=true to start anew"
+                )
+        previous = folder.with_name(f"{folder.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    elif config["resume"]:
+        raise InputError(f"resume=true, but {folder} holds no run; leave resume out to start one")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".config.yaml.tmp"
+    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    os.replace(temporary, saved)
+    return folder
+
+
+def _difference(saved: Path, config: Mapping[str, Any]) -> str:
+    """What differs from the configuration of an earlier run, in a few words; empty if nothing does."""
+    if not saved.exists():
+        return "it has no config.yaml"
+    try:
+        container = OmegaConf.to_container(OmegaConf.load(saved))
+        earlier = dict(flatten(lasting({str(key): value for key, value in container.items()})))  # type: ignore[union-attr]
+    except Exception:
+        return "its config.yaml cannot be read"
+    now = dict(flatten(lasting(config)))
+    changed = [
+        f"{key} {earlier.get(key)} -> {now.get(key)}"
+        for key in sorted(earlier.keys() | now.keys())
+        if earlier.get(key) != now.get(key) and not isinstance(now.get(key, earlier.get(key)), Mapping)
+    ]
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return ", ".join(changed[:3]) + more
+
+
+# -- a cluster to run on --------------------------------------------------------------------------------------------
+
+
+def start_ray(config: Mapping[str, Any]) -> None:
+    cluster = config["cluster"]
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard is written by this project
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the older output obeys verbose=0
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    local = {} if cluster["address"] else {"num_cpus": cluster["cpus"], "include_dashboard": False}
+    if not cluster["address"]:
+        local["object_store_memory"] = cluster["object_store_mb"] * 2**20
+    ray.init(address=cluster["address"], log_to_driver=False, logging_level=logging.ERROR, **local)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for name in ("ray.tune", "ray.train", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def resources(config: Mapping[str, Any]) -> dict[str, float]:
+    cluster = config["cluster"]
+    return {"num_cpus": cluster["cpus_per_trial"], "num_gpus": cluster["gpus_per_trial"]}
+
+
+def finish_all(
+    jobs: Sequence[tuple[str, Any]], bar: progress.Bar, board: Any, finished: Callable[[str, Any], None]
+) -> None:
+    """Wait for Ray's tasks in the order they end, and hand each result over."""
+    waiting = {reference: name for name, reference in jobs}
+    try:
+        while waiting:
+            ready, _ = ray.wait(list(waiting), timeout=0.5)
+            for reference in ready:
+                finished(waiting.pop(reference), ray.get(reference))
+                bar.update()
+            bar.set_postfix_str(ray.get(board.read.remote())[:70] if board else "", refresh=bool(ready))
+    except KeyboardInterrupt:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        raise
+
+
+# -- prepare --------------------------------------------------------------------------------------------------------
+
+
+def _prepare(config: Mapping[str, Any], fold: int, side: Side, board: Any) -> tuple[float, float]:
+    who = f"fold {fold} {config[side]['modality']}"
+    task = Task(config, fold, progress.teller(board, who))
+    task.compute(side)
+    ray.get(board.done.remote(who))
+    return task.spent, task.saved
+
+
+def prepare(config: Mapping[str, Any], folds: Sequence[int]) -> tuple[float, float]:
+    """Local weights, teachers and features of all folds; seconds of work done, and of work found done."""
+    board = progress.Board.remote()  # type: ignore[attr-defined]
+    remote = ray.remote(**resources(config))(_prepare)
+    sides: tuple[Side, Side] = ("old", "new")
+    jobs = [(f"{side} {fold}", remote.remote(config, fold, side, board)) for fold in folds for side in sides]
+    spent = saved = 0.0
+
+    def add(name: str, seconds: tuple[float, float]) -> None:
+        nonlocal spent, saved
+        spent, saved = spent + seconds[0], saved + seconds[1]
+
+    with progress.Bar(len(jobs), "encoders, teacher, features") as bar:
+        finish_all(jobs, bar, board, add)
+    return spent, saved
+
+
+# -- search ---------------------------------------------------------------------------------------------------------
+
+
+class FixedOr:
+    """An Optuna trial that does not search what the user has fixed."""
+
+    def __init__(self, trial: optuna.Trial, fixed: Mapping[str, Any]):
+        self._trial, self._fixed = trial, fixed
+
+    def __getattr__(self, name: str) -> Any:
+        suggest = getattr(self._trial, name)
+        if not name.startswith("suggest_"):
+            return suggest
+
+        def ask(parameter: str, *args: Any, **options: Any) -> Any:
+            fixed = self._fixed.get(parameter)
+            return suggest(parameter, *args, **options) if fixed is None else fixed
+
+        return ask
+
+
+def define(trial: optuna.Trial, method: str, fixed: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
+    """Ask for what is searched; return what is fixed."""
+    competitors.search_space(method).space(FixedOr(trial, fixed), blocks)
+    return {name: value for name, value in fixed.items() if value is not None}
+
+
+class Watching:
+    """What is shown and logged of a search while it runs."""
+
+    def __init__(self, board: Board, bar: progress.Bar, name: str):
+        self.board, self.bar, self.name = board, bar, name
+        self.known: dict[str, str] = {}
+        self.best = float("-inf")
+
+    def row(self, trial: Any, result: Mapping[str, Any]) -> dict[str, Any]:
+        number = self.known.setdefault(trial.trial_id, f"{self.name}-{len(self.known):03d}")
+        return {**json.loads(result["row"]), "trial_id": number}
+
+
+class Watcher(tune.Callback):
+    """Tune pickles callbacks to restore them; what this one shows and writes belongs to the process it wakes up in."""
+
+    current: Watching
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        watching = type(self).current
+        watching.board.curve(watching.row(trial, result), result["train_loss"])
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        watching, result = type(self).current, trial.last_result
+        if "row" in result:
+            watching.board.finish(watching.row(trial, result))
+            watching.best = max(watching.best, result["score"])
+            watching.bar.set_postfix_str(f"best agreement {watching.best:.3f}", refresh=False)
+        watching.bar.update()
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        type(self).current.bar.update()
+
+
+def scheduler(config: Mapping[str, Any]) -> TrialScheduler:
+    """What stops poor trials early: nothing, ASHA (Li et al., 2020) or the median rule (Golovin et al., 2017)."""
+    name, reports = config["search"]["scheduler"], config["search"]["reports"]
+    if name == "asha":
+        return ASHAScheduler(metric="score", mode="max", max_t=reports, grace_period=1, reduction_factor=2)
+    if name == "median":
+        return MedianStoppingRule(metric="score", mode="max", grace_period=1, min_samples_required=3)
+    return FIFOScheduler()
+
+
+def search(
+    config: Mapping[str, Any], folder: Path, method: str, fold: int, blocks: Blocks, board: Board
+) -> list[dict[str, Any]]:
+    """Rows of one method's search in one fold, in the order that Optuna asked for them.
+
+    Suggestions come in batches of a fixed size, so that the same seed asks for the same configurations however fast
+    the machine is. An interrupted search is restored from Ray's own state.
+    """
+    chosen = config["search"]
+    store, name = (folder / "ray").resolve(), f"{method}-fold{fold}"
+    trainable = tune.with_resources(
+        tune.with_parameters(SearchTrial, run=dict(config), method=method, fold=fold),
+        {key[4:-1]: value for key, value in resources(config).items()},
+    )
+    with progress.Bar(chosen["trials"], f"search {method}, fold {fold}") as bar:
+        Watcher.current = Watching(board, bar, name)
+        if tune.Tuner.can_restore(str(store / name)):
+            tuner = tune.Tuner.restore(
+                str(store / name), trainable=trainable, resume_unfinished=True, restart_errored=True
+            )
+        else:
+            searcher = OptunaSearch(
+                space=partial(define, method=method, fixed=config[method], blocks=blocks),
+                metric="score",
+                mode="max",
+                sampler=TPESampler(seed=config["seed"] + 1000 * fold, n_startup_trials=max(4, chosen["trials"] // 3)),
+            )
+            tuner = tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    num_samples=chosen["trials"],
+                    search_alg=ConcurrencyLimiter(searcher, max_concurrent=chosen["batch"], batch=True),
+                    scheduler=scheduler(config),
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name=name,
+                    storage_path=str(store),
+                    verbose=0,
+                    callbacks=[Watcher()],
+                    failure_config=tune.FailureConfig(max_failures=chosen["max_failures"]),
+                ),
+            )
+        grid = tuner.fit()
+    rows = []
+    for result in grid:
+        if result.error is not None:
+            spec = Spec(method, "search", "", fold, config["seed"], result.config or {})
+            rows.append(failed_row(config, spec, str(result.error)))
+        elif result.metrics and result.metrics.get("done"):
+            rows.append(json.loads(result.metrics["row"]))
+    for number, row in enumerate(rows):
+        row["trial_id"] = f"{name}-{number:03d}"
+    return rows
+
+
+def choose(rows: pl.DataFrame, method: str, fold: int) -> dict[str, Any]:
+    """The configuration that the protocol chooses: the best score on val, then the lowest divergence from the teacher,
+    then the fewest trainable parameters, then the first."""
+    done = rows.filter((pl.col("method") == method) & (pl.col("fold") == fold) & (pl.col("status") == "done"))
+    if done.is_empty():
+        errors = rows.filter((pl.col("method") == method) & pl.col("error").is_not_null())["error"]
+        last = errors[0].strip().splitlines()[-1] if len(errors) else "none was finished"
+        raise RuntimeError(f"every trial of {method} failed ({last}); trials.parquet has the whole errors")
+    score = pl.coalesce("val_balanced_accuracy", "val_agreement")
+    best = done.sort(
+        score, "val_divergence", "trainable_parameters", "trial_id", descending=[True, False, False, False]
+    )
+    return json.loads(best["config"][0])
+
+
+# -- the whole ------------------------------------------------------------------------------------------------------
+
+
+def block_counts(config: Mapping[str, Any], data: PairedWindows) -> Blocks:
+    """Blocks of both encoders, without building their weights."""
+    counts = []
+    for chosen, windows in ((config["new"], data.new), (config["old"], data.old)):
+        encoder = registry.build(chosen["name"], windows.spec, preset=chosen["preset"], weights="random", device="meta")
+        counts.append(encoder.n_blocks)
+    return Blocks(*counts)
+
+
+def final_specs(config: Mapping[str, Any], rows: pl.DataFrame, folds: Sequence[int], each: bool) -> list[Spec]:
+    """What is evaluated on test: every method's choice with every seed, and the references."""
+    specs = []
+    seeds = config["final"]["seeds"]
+    for fold in folds:
+        for method in config["methods"]:
+            options = choose(rows, method, fold if each else folds[0])
+            specs += [
+                Spec(method, "final", f"{method}-final-fold{fold}-seed{seed}", fold, seed, options) for seed in seeds
+            ]
+        for method in config["references"]:
+            used = seeds if competitors.get(method).seeded else seeds[:1]
+            specs += [Spec(method, "final", f"{method}-final-fold{fold}-seed{seed}", fold, seed) for seed in used]
+    return specs
+
+
+def run(config: dict[str, Any], say: Callable[[str], None] = print) -> Path:
+    """Run a configuration to its tables; the run's folder. Raises Interrupted where the user stopped it."""
+    begin = time.perf_counter()
+    data = load_data(config, progress=True)
+    splits = make_splits(data.subject, config["data"]["split"], config["seed"])
+    blocks = block_counts(config, data)
+    check_methods(config, blocks)
+    folder = claim_folder(config)
+    say(describe(config, data, len(splits)))
+    try:
+        start_ray(config)
+        _run(config, folder, blocks, list(range(len(splits))), say)
+    except KeyboardInterrupt:
+        raise Interrupted(str(folder)) from None
+    finally:
+        ray.shutdown()
+    written = analysis.write(folder)
+    say("")
+    say(analysis.show(folder))
+    say(closing(folder, written, time.perf_counter() - begin))
+    return folder
+
+
+def _run(config: dict[str, Any], folder: Path, blocks: Blocks, folds: list[int], say: Callable[[str], None]) -> None:
+    begin = time.perf_counter()
+    spent, saved = prepare(config, folds)
+    reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""
+    say(f"Prepared in {time.perf_counter() - begin:.0f} s{reused}.")
+    trials, predictions = folder / "trials.parquet", folder / "predictions.parquet"
+    each = config["search"]["folds"] == "each"
+    board = Board(folder / "tensorboard")
+    try:
+        for fold in folds if each else folds[:1]:
+            for method in config["methods"]:
+                table = results.read_parquet(trials)
+                mine = table.filter(
+                    (pl.col("method") == method) & (pl.col("fold") == fold) & (pl.col("stage") == "search")
+                )
+                if len(mine) >= config["search"]["trials"]:
+                    continue
+                rows = search(config, folder, method, fold, blocks, board)
+                results.append(trials, rows)
+                if len(rows) < config["search"]["trials"]:
+                    raise KeyboardInterrupt
+        table = results.read_parquet(trials)
+        specs = final_specs(config, table.filter(pl.col("stage") == "search"), folds, each)
+        done = set(table.filter((pl.col("stage") == "final") & (pl.col("status") == "done"))["trial_id"])
+        evaluate(config, [spec for spec in specs if spec.trial_id not in done], trials, predictions, board)
+    finally:
+        board.close()
+
+
+def evaluate(config: Mapping[str, Any], specs: Sequence[Spec], trials: Path, predictions: Path, board: Board) -> None:
+    """Final trials: each is kept as it ends."""
+    remote = ray.remote(max_retries=3, **resources(config))(run_final)
+    jobs = [(spec.trial_id, remote.remote(config, spec)) for spec in specs]
+
+    def keep(name: str, found: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+        row, predicted = found
+        # Predictions first: a row that is there means that all of it is.
+        if predicted:
+            results.append(predictions, predicted, results.PREDICTIONS)
+        results.append(trials, [row])
+        if row["status"] == "done":
+            board.finish(row)
+
+    with progress.Bar(len(jobs), "evaluate on test") as bar:
+        finish_all(jobs, bar, None, keep)
+
+
+def describe(config: Mapping[str, Any], data: PairedWindows, folds: int) -> str:
+    old, new = config["old"], config["new"]
+    split = f"subject-wise {folds}-fold" if folds > 1 else "one split by subject"
+    where = "in the first fold" if folds > 1 and config["search"]["folds"] == "first" else "in every fold"
+    return (
+        f"{config['name']}: {data.dataset}, {len(data)} windows of {len(data.subjects)} subjects, {split}\n"
+        f"  teacher listens to {old['modality'].upper()} ({old['name']} {old['preset']}, {old['weights']} weights); "
+        f"predictions come from {new['modality'].upper()} ({new['name']} {new['preset']}, {new['weights']} weights)\n"
+        f"  {config['search']['trials']} trials for each of {', '.join(config['methods'])}, searched {where}; "
+        f"seeds {config['final']['seeds']}; protocol: {config['protocol']}"
+    )
+
+
+def closing(folder: Path, written: Sequence[Path], seconds: float) -> str:
+    return (
+        f"Finished in {seconds / 60:.1f} minutes. Everything lies in {folder}:\n"
+        f"  trials.parquet, predictions.parquet   a row per trial, a row per test window\n"
+        f"  tables/, figures/                     {len(written)} files\n"
+        f"  compare the trials:                   .venv/bin/tensorboard --logdir {folder / 'tensorboard'}"
+    )

@@ -1,0 +1,153 @@
+"""Fit and evaluate one bridge on stored features: no frozen block runs that did not have to.
+
+Shapes: B windows of a batch, D features, T tokens. Positions as in the paper: the bridge leaves the new model at the
+*output* of block i and enters the old one at the *input* of block j; j = ``head`` enters the teacher's linear head.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.bridge import PrototypeBridge, land
+from benchmark.encoders.base import Encoder
+from benchmark.methods import Epoch, Method, block_parameters, copied, embed_parameters, linear_parameters
+from benchmark.task import Task
+
+INFONCE_TEMPERATURE = 0.1
+
+
+def cosine(output: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine similarity of the flattened tensors of each window, averaged."""
+    return (1 - F.cosine_similarity(output.flatten(1), target.flatten(1))).mean()
+
+
+def infonce(output: Tensor, target: Tensor) -> Tensor:
+    """InfoNCE over the batch (van den Oord et al., 2018): a window's own target among those of the others."""
+    similarity = F.normalize(output.flatten(1)) @ F.normalize(target.flatten(1)).T
+    return F.cross_entropy(similarity / INFONCE_TEMPERATURE, torch.arange(len(output), device=output.device))
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": cosine,
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "infonce": infonce,
+}
+
+
+def output_block(old: Encoder, output: int | str) -> int:
+    """The old block that is entered; the number of blocks means the head."""
+    return old.n_blocks if output == "head" else int(output)
+
+
+class Bridge(Method):
+    """The published method: only the prototype bridge is trained."""
+
+    name: ClassVar[str] = "bridge"
+
+    def __init__(self, task: Task, options: Mapping[str, Any], seed: int):
+        self.task, self.options = task, options
+        self.old, self.head = task.old, task.head
+        self.i, self.j = int(options["input"]), output_block(task.old, options["output"])
+        self.n_epochs = int(options["epochs"])
+        self.generator = torch.Generator().manual_seed(seed)
+        tokens, d_old = self.old.shape_at(self.j)
+        if self.at_head:
+            tokens = 1
+        d_new = task.new.shape_at(self.i + 1)[1]
+        self.bridge = PrototypeBridge(
+            d_new, tokens, d_old, int(options["rank"]), int(options["prototypes"]), self.generator
+        )
+        if options["init"] == "randreal":
+            self.bridge.set_prototypes(self._real_tokens(int(options["prototypes"])))
+        self.bridge.to(task.device)
+        self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=float(options["learning_rate"]))
+        self.loss = LOSSES[options["loss"]]
+        self.x = task.pooled("new", "pair", self.i + 1)
+        self.target = self._targets()
+        self.trainable_parameters = sum(p.numel() for p in self.bridge.parameters())
+        self.stored_parameters = (
+            self.trainable_parameters
+            + embed_parameters(task.new)
+            + block_parameters(task.new, 0, self.i + 1)
+            + block_parameters(self.old, self.j, self.old.n_blocks)
+            + linear_parameters(self.head)
+        )
+
+    @property
+    def at_head(self) -> bool:
+        return self.j == self.old.n_blocks
+
+    def _targets(self) -> Tensor:
+        if self.at_head:
+            return self.task.pooled("old", "pair", self.j)
+        if self.options["loss_at"] == "bridge_output":
+            return self.task.block_input("pair", self.j)
+        return self.task.last("pair")
+
+    def _real_tokens(self, prototypes: int) -> Tensor:
+        """``prototypes`` token vectors drawn from real inputs of block j on the pair split, (P, D_old)."""
+        if self.at_head:
+            tokens = self.task.pooled("old", "pair", self.j)
+            return tokens[torch.randint(len(tokens), (prototypes,), generator=self.generator)].cpu()
+        inputs = self.task.block_input("pair", self.j)
+        window = torch.randint(len(inputs), (prototypes,), generator=self.generator)
+        tokens = self.old.to_tokens(inputs[window])
+        token = torch.randint(tokens.shape[1], (prototypes,), generator=self.generator)
+        return tokens[torch.arange(prototypes), token]
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the bridge puts into the old model, and what comes out of its last block (pooled at the head)."""
+        output = self.bridge(x)
+        if self.at_head:
+            return output.squeeze(-1), output.squeeze(-1)
+        landed = land(self.old, output, self.options["layout"])
+        if self.options["loss_at"] == "bridge_output" and torch.is_grad_enabled():
+            return landed, landed
+        return landed, self.old.run(landed, self.j, self.old.n_blocks)
+
+    def train_epoch(self) -> Epoch:
+        total, steps = 0.0, 0
+        order = torch.randperm(len(self.x), generator=self.generator)
+        for batch in order.split(int(self.options["batch_size"])):
+            landed, last = self._forward(self.x[batch])
+            output = landed if self.options["loss_at"] == "bridge_output" else last
+            loss = self.loss(output, self.target[batch].to(self.task.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total, steps = total + loss.item(), steps + 1
+        return Epoch(total / steps, steps)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        last = self._forward(x)[1]
+        return self.head(last if self.at_head else self.old.pool(last))
+
+    @torch.no_grad()
+    def logits(self, split: str) -> Tensor:
+        x = self.task.pooled("new", split, self.i + 1)
+        return torch.cat([self._logits(part) for part in x.split(64)])
+
+    @torch.no_grad()
+    def predict(self, windows: np.ndarray) -> Tensor:
+        new = self.task.new
+        hidden = new.run(new.embed(new.prepare(windows).to(self.task.device)), 0, self.i + 1)
+        return self._logits(new.pool(hidden))
+
+    def state(self) -> dict[str, Tensor]:
+        return copied(self.bridge)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.bridge.load_state_dict(state)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "bridge_input": self.i,
+            "bridge_output": self.j,
+            "rank": int(self.options["rank"]),
+            "prototypes": int(self.options["prototypes"]),
+        }

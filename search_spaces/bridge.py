@@ -1,0 +1,49 @@
+"""What is searched for the bridge: where it leaves and enters, how wide it is, and how fast it learns."""
+
+from typing import TYPE_CHECKING, Any
+
+from benchmark.options import Blocks, Option, new_block, old_block_or_head, one_of, positive, whole
+
+if TYPE_CHECKING:
+    import optuna
+
+OPTIONS = {
+    "input": Option(None, new_block),
+    "output": Option(None, old_block_or_head),
+    "rank": Option(None, whole(1)),
+    "prototypes": Option(None, whole(1)),
+    "learning_rate": Option(None, positive),
+    "epochs": Option(40, whole(1)),
+    "batch_size": Option(16, whole(1)),
+    "init": Option("rand", one_of("rand", "randreal")),
+    "loss": Option("cosine", one_of("cosine", "mse", "l1", "infonce")),
+    "loss_at": Option("last_layer", one_of("last_layer", "bridge_output")),
+    "layout": Option("transpose", one_of("transpose", "released")),
+}
+
+# The released hyperparameters, by experiment (method.md of the paper's release: six directions).
+PAPER: dict[str, dict[str, Any]] = {
+    "wesad_ppg2ecg": {"input": 7, "output": 11, "rank": 32, "prototypes": 50, "learning_rate": 1e-4, "epochs": 50},
+    "wesad_ecg2ppg": {"input": 4, "output": 2, "rank": 8, "prototypes": 150, "learning_rate": 1e-6, "epochs": 100},
+    "isruc_eeg2ecg": {"input": 7, "output": 2, "rank": 32, "prototypes": 300, "learning_rate": 1e-5, "epochs": 50},
+    "isruc_ecg2eeg": {"input": 11, "output": 0, "rank": 4, "prototypes": 200, "learning_rate": 1e-4, "epochs": 50},
+    "fog_eeg2emg": {
+        "input": 3,
+        "output": 11,
+        "rank": 256,
+        "prototypes": 200,
+        "learning_rate": 1e-5,
+        "epochs": 100,
+        "loss": "infonce",
+    },
+    "fog_emg2eeg": {"input": 6, "output": 10, "rank": 8, "prototypes": 50, "learning_rate": 1e-4, "epochs": 100},
+}
+
+
+def space(trial: "optuna.Trial", blocks: Blocks) -> None:
+    """Positions over all blocks of both models, the head among the landing places."""
+    trial.suggest_int("input", 0, blocks.new - 1)
+    trial.suggest_categorical("output", [*range(blocks.old), "head"])
+    trial.suggest_categorical("rank", [2, 4, 8, 16, 32])
+    trial.suggest_categorical("prototypes", [8, 16, 32, 64, 128])
+    trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True)

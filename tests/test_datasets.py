@@ -1,0 +1,202 @@
+"""What every data set promises, its options, and the cache of its windows."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from benchmark.datasets import cache, registry
+from benchmark.datasets.base import Dataset
+from benchmark.errors import InputError
+from benchmark.splits import make_splits
+
+SMALL = {"subjects": 4, "condition_seconds": 30}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_data_set_is_one_file_with_its_options_beside_it(name: str):
+    kind = registry.dataset_class(name)
+    assert issubclass(kind, Dataset)
+    assert kind.name == name
+    assert kind.licence
+    assert kind.citation
+    assert kind.how_to_get
+    assert set(kind.modalities) <= {"eeg", "ecg", "ppg", "emg"}
+    assert registry.defaults(name).keys() == kind.__init__.__kwdefaults__.keys() if kind.__init__.__kwdefaults__ else 1
+    file = Path(registry.__file__).parents[1] / "conf" / "data" / f"{name}.yaml"
+    config = OmegaConf.load(file)
+    assert config.name == name
+    # The split in the file can be made for as many subjects as a small study has.
+    subject = np.repeat(np.arange(24), 3)
+    assert make_splits(subject, OmegaConf.to_container(config.split), seed=0)
+
+
+def test_the_simulated_data_set_is_found():
+    assert "simulated" in registry.names()
+    assert not registry.NOT_DATASETS & set(registry.names())
+
+
+def test_an_unknown_data_set_or_option_is_named_with_the_close_ones():
+    with pytest.raises(InputError, match="unknown data set 'simulate'; did you mean simulated"):
+        registry.build("simulate")
+    with pytest.raises(InputError, match=r"unknown option data.subject of data set simulated; did you mean subjects"):
+        registry.build("simulated", {"subject": 3})
+
+
+def test_a_whole_configuration_of_the_data_group_is_taken():
+    config = OmegaConf.create({"name": "simulated", "subjects": 2, "split": {"kind": "subjects"}})
+    assert registry.build("simulated", config).subjects() == ["S000", "S001"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [("eeg", "ppg", r"has no 'eeg' for the old modality; it has ecg, ppg"), ("ecg", "ecg", "both ecg")],
+)
+def test_a_modality_that_the_data_set_lacks_is_refused(old: str, new: str, named: str, tmp_path: Path):
+    with pytest.raises(InputError, match=named):
+        cache.load(registry.build("simulated", SMALL), old, new, tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def load(folder: Path, old: str = "ecg", new: str = "ppg", **options):
+    """The windows, and the subjects that had to be read for them."""
+    read: list[str] = []
+    dataset = registry.build("simulated", {**SMALL, **options})
+    windows = cache.load(dataset, old, new, folder, progress=lambda done, total, subject: read.append(subject))
+    assert read.pop() == ""
+    return windows, read
+
+
+def test_windows_come_back_as_the_reader_gave_them(tmp_path: Path):
+    windows, read = load(tmp_path)
+    assert read == ["S000", "S001", "S002", "S003"]
+    assert len(windows) == len(windows.old) == len(windows.new) == 4 * 3 * 3
+    dataset = registry.build("simulated", SMALL)
+    for k, subject in enumerate(windows.subjects):
+        expected = dataset.read(subject)
+        mine = np.flatnonzero(windows.subject == k)
+        np.testing.assert_array_equal(windows.old.take(mine), expected.signals["ecg"])
+        np.testing.assert_array_equal(windows.new.take(mine), expected.signals["ppg"])
+        np.testing.assert_array_equal(windows.label[mine], expected.label)
+        np.testing.assert_array_equal(windows.start[mine], expected.start)
+        assert windows.recording[mine].tolist() == expected.recording.tolist()
+
+
+def test_take_gathers_in_the_order_asked_for_across_subjects(tmp_path: Path):
+    windows, _ = load(tmp_path)
+    everything = windows.new.take(np.arange(len(windows)))
+    indices = np.array([35, 0, 17, 17, 9, 8])
+    np.testing.assert_array_equal(windows.new.take(indices), everything[indices])
+    assert windows.new.take(np.array([], dtype=np.int64)).shape == (0, 1, 1250)
+    for outside in (-1, 36):
+        with pytest.raises(IndexError):
+            windows.new.take(np.array([outside]))
+
+
+def test_what_is_cached_is_not_read_again_in_either_direction(tmp_path: Path):
+    first, _ = load(tmp_path)
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.arrow")}
+    again, read = load(tmp_path)
+    back, read_back = load(tmp_path, old="ppg", new="ecg")
+    assert read == read_back == []
+    assert files == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.arrow")}
+    assert again.fingerprint == first.fingerprint != back.fingerprint
+    np.testing.assert_array_equal(back.new.take(np.arange(5)), first.old.take(np.arange(5)))
+
+
+@pytest.mark.parametrize("option", [{"seed": 1}, {"noise": 0.5}, {"stride": 5}, {"ppg": [{"resample_fft": 125}]}])
+def test_an_option_that_changes_the_windows_never_meets_a_stale_cache(tmp_path: Path, option):
+    before, _ = load(tmp_path)
+    after, read = load(tmp_path, **option)
+    assert len(read) == 4
+    assert after.fingerprint != before.fingerprint
+    assert not np.array_equal(after.new.take(np.arange(36)), before.new.take(np.arange(36)))
+
+
+def test_more_subjects_go_on_from_those_that_are_there(tmp_path: Path):
+    few, _ = load(tmp_path)
+    more, read = load(tmp_path, subjects=6)
+    assert read == ["S004", "S005"]
+    assert more.fingerprint != few.fingerprint
+    np.testing.assert_array_equal(more.old.take(np.arange(36)), few.old.take(np.arange(36)))
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path):
+    def interrupt(done: int, total: int, subject: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.load(registry.build("simulated", SMALL), "ecg", "ppg", tmp_path, progress=interrupt)
+    windows, read = load(tmp_path)
+    assert read == ["S002", "S003"]
+    np.testing.assert_array_equal(np.bincount(windows.subject), [9, 9, 9, 9])
+
+
+def test_a_write_that_fails_leaves_nothing_behind_that_is_taken_for_whole(tmp_path: Path, monkeypatch):
+    real = cache.pa.ipc.new_file
+
+    def disk_full(sink, schema):
+        sink.write(b"ARROW1\0\0")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cache.pa.ipc, "new_file", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        load(tmp_path)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+    monkeypatch.setattr(cache.pa.ipc, "new_file", real)
+    assert len(load(tmp_path)[1]) == 4
+
+
+def test_a_damaged_file_is_made_anew(tmp_path: Path):
+    whole, _ = load(tmp_path)
+    expected = whole.old.take(np.arange(36))
+    del whole
+    damaged = sorted(tmp_path.rglob("*.arrow"))[1]
+    content = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(content[: len(content) // 2])
+    windows, read = load(tmp_path)
+    assert read == ["S001"]
+    np.testing.assert_array_equal(windows.old.take(np.arange(36)), expected)
+
+
+def test_two_processes_fill_one_cache_at_once(tmp_path: Path):
+    program = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from benchmark.datasets import cache, registry\n"
+        "windows = cache.load(registry.build('simulated', json.loads(sys.argv[2])), 'ecg', 'ppg', Path(sys.argv[1]))\n"
+        "print(windows.fingerprint, float(windows.new.take(range(len(windows))).sum()))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), json.dumps(SMALL)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert answers[0][0] == answers[1][0]
+    assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == [f"S00{k}.arrow" for k in range(4)]
+    assert "reading simulated" in answers[0][1] + answers[1][1]
+
+
+def test_windows_pickle_as_file_names_and_not_as_numbers(tmp_path: Path):
+    windows, _ = load(tmp_path)
+    expected = windows.new.take(np.arange(3))
+    pickled = pickle.dumps(windows.new)
+    assert len(pickled) < 5_000
+    np.testing.assert_array_equal(pickle.loads(pickled).take(np.arange(3)), expected)
+
+
+def test_a_reader_that_breaks_its_promise_is_stopped(tmp_path: Path):
+    class NotFinite(registry.dataset_class("simulated")):  # type: ignore[misc]
+        def read(self, subject: str):
+            windows = super().read(subject)
+            windows.signals["ppg"][0, 0, 0] = np.nan
+            return windows
+
+    with pytest.raises(InputError, match="subject S000: ppg holds values that are not finite"):
+        cache.load(NotFinite(**{**registry.defaults("simulated"), **SMALL}), "ecg", "ppg", tmp_path, progress=False)

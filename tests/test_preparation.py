@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+
+from benchmark.errors import InputError
+from benchmark.preparation import DEFAULTS, STAGES, cut, prepare, prepare_windows, prepared_rate, prepared_unit
+
+
+def sine(frequency: float, rate: float, seconds: float) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+
+
+def amplitude(signal: np.ndarray) -> float:
+    """Of the middle half, away from the edges."""
+    n = len(signal)
+    return float(np.abs(signal[n // 4 : 3 * n // 4]).max())
+
+
+def test_linear_resampling_keeps_both_end_points_and_straight_lines():
+    line = np.linspace(-3.0, 5.0, 71)
+    resampled, rate = prepare(line, 700, [{"resample_linear": 100}])
+    assert rate == 100
+    np.testing.assert_allclose(resampled, np.linspace(-3.0, 5.0, 10), atol=1e-12)
+    values = np.random.default_rng(0).standard_normal((2, 3, 250))
+    resampled, _ = prepare(values, 250, [{"resample_linear": 500}])
+    assert resampled.shape == (2, 3, 500)
+    np.testing.assert_array_equal(resampled[..., [0, -1]], values[..., [0, -1]])
+    expected = np.interp(np.linspace(0, 249, 500), np.arange(250), values[1, 2])
+    np.testing.assert_allclose(resampled[1, 2], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("stage", ["resample_linear", "resample_fft", "resample_poly"])
+@pytest.mark.parametrize(("old", "new"), [(500, 200), (64, 125), (250, 500), (200, 200)])
+def test_every_resampling_keeps_a_slow_sine_in_place(stage: str, old: float, new: float):
+    resampled, rate = prepare(sine(3, old, 8), old, [{stage: new}])
+    assert rate == new
+    assert resampled.shape == (8 * new,)
+    middle = slice(2 * new, 6 * new)
+    # Aligned end points stretch the time axis by up to one sample; linear interpolation rounds the peaks off.
+    tolerance = 0.35 if stage == "resample_linear" else 5e-3
+    np.testing.assert_allclose(resampled[middle], sine(3, new, 8)[middle], atol=tolerance)
+
+
+def test_polyphase_resampling_removes_what_the_new_rate_cannot_hold():
+    resampled, _ = prepare(sine(180, 500, 10), 500, [{"resample_poly": 200}])
+    assert amplitude(resampled) < 0.01
+
+
+def test_fir_band_pass_is_zero_phase_and_stops_mains_hum():
+    rate = 500
+    kept, _ = prepare(sine(10, rate, 20), rate, [{"bandpass_fir": [0.05, 47]}])
+    np.testing.assert_allclose(kept[2500:7500], sine(10, rate, 20)[2500:7500], atol=0.02)
+    stopped, _ = prepare(sine(60, rate, 20), rate, [{"bandpass_fir": [0.05, 47]}])
+    assert amplitude(stopped) < 0.01
+
+
+def test_chebyshev_band_pass_is_zero_phase_and_removes_drift():
+    rate = 125
+    kept, _ = prepare(sine(2, rate, 40), rate, [{"bandpass_chebyshev": [0.5, 12]}])
+    scale = amplitude(kept)
+    assert 0.85 < scale < 1.01  # 0.5 dB of ripple, twice
+    np.testing.assert_allclose(kept[1250:3750] / scale, sine(2, rate, 40)[1250:3750], atol=0.03)
+    for outside in (0.1, 30.0):
+        assert amplitude(prepare(sine(outside, rate, 40), rate, [{"bandpass_chebyshev": [0.5, 12]}])[0]) < 0.02
+
+
+def test_standardised_rows_have_zero_mean_and_unit_variance_and_a_flat_row_becomes_zeros():
+    rows = np.stack([np.random.default_rng(1).normal(4, 3, 1000), np.full(1000, 0.1)])
+    z, _ = prepare(rows, 100, [{"zscore": "recording"}])
+    assert abs(z[0].mean()) < 1e-12
+    assert abs(z[0].std() - 1) < 1e-12
+    assert not z[1].any()
+
+
+def test_standardisation_by_window_differs_from_standardisation_by_recording():
+    growing = np.linspace(1, 10, 1000) * sine(5, 100, 10)
+    starts = np.array([0.0, 8.0])
+    by_recording, _ = prepare_windows(growing[None], 100, [{"zscore": "recording"}], starts, 2)
+    by_window, _ = prepare_windows(growing[None], 100, [{"zscore": "window"}], starts, 2)
+    np.testing.assert_allclose(by_window.std(axis=-1), 1, atol=1e-6)
+    assert by_recording[1].std() > 3 * by_recording[0].std()
+
+
+def test_windows_begin_at_their_second_after_the_change_of_rate():
+    seconds = np.arange(60 * 50) / 50
+    windows, rate = prepare_windows(np.stack([seconds, -seconds]), 50, [{"resample_poly": 200}], np.arange(3) * 7.5, 10)
+    assert windows.shape == (3, 2, 2000)
+    assert windows.dtype == np.float32
+    assert rate == 200
+    np.testing.assert_allclose(windows[:, 0, 0], [0, 7.5, 15], atol=0.02)
+    np.testing.assert_array_equal(windows[:, 1], -windows[:, 0])
+
+
+def test_a_window_beyond_the_recording_is_refused():
+    with pytest.raises(ValueError, match="leave the signal"):
+        cut(np.zeros((1, 1000)), 100, np.array([0.5]), 10)
+
+
+def test_rate_and_unit_are_known_before_anything_is_read():
+    assert prepared_rate(700, DEFAULTS["ecg"]) == 100
+    assert prepared_rate(64, DEFAULTS["ppg"]) == 125
+    assert prepared_rate(500, DEFAULTS["eeg"]) == 200
+    assert prepared_unit("mV", DEFAULTS["ecg"]) == "z"
+    assert prepared_unit("uV", DEFAULTS["eeg"]) == "uV"
+    for modality, rate in (("ecg", 700), ("ppg", 64), ("eeg", 500), ("emg", 500)):
+        signal, after = prepare(np.random.default_rng(0).standard_normal(rate * 20), rate, DEFAULTS[modality])
+        assert after == prepared_rate(rate, DEFAULTS[modality])
+        assert len(signal) == 20 * after
+
+
+def test_an_unknown_stage_is_named_with_the_close_ones():
+    with pytest.raises(InputError, match=r"'bandpas_fir'.*did you mean bandpass_fir"):
+        prepare(np.zeros(1000), 100, [{"bandpas_fir": [1, 2]}])
+
+
+@pytest.mark.parametrize(
+    ("stages", "named"),
+    [
+        ("zscore", "list of stages"),
+        ({"zscore": "recording"}, "list of stages"),
+        (["zscore"], "has no argument"),
+        ([{"zscore": "recording", "scale": 2}], "not one"),
+        ([{"zscore": "subject"}], "recording or window"),
+        ([{"resample_fft": 0}], "positive rate"),
+        ([{"resample_fft": "fast"}], "positive rate"),
+        ([{"bandpass_fir": [47, 0.05]}], "low < high"),
+        ([{"bandpass_fir": 47}], "low < high"),
+        ([{"bandpass_chebyshev": [0.5, 60]}], "half the sampling rate"),
+        ([{"scale": None}], "a number"),
+    ],
+)
+def test_a_stage_that_cannot_be_applied_is_refused_in_one_line(stages, named: str):
+    with pytest.raises(InputError, match=named) as caught:
+        prepare(np.zeros(10_000), 100, stages)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_signal_too_short_for_a_filter_is_refused():
+    with pytest.raises(InputError, match=r"bandpass_fir needs more than 0.906 s"):
+        prepare(np.zeros(400), 500, [{"bandpass_fir": [0.05, 47]}])
+
+
+def test_every_stage_works_on_all_leading_axes_at_once():
+    arguments = {"zscore": "window", "demean": "recording", "scale": 2.0}
+    signal = np.random.default_rng(2).standard_normal((2, 3, 2000))
+    for stage in STAGES:
+        default = 80 if stage.startswith("resample") else [1, 12]
+        stages = [{stage: arguments.get(stage, default)}]
+        together, _ = prepare(signal, 100, stages)
+        alone, _ = prepare(signal[1, 2], 100, stages)
+        np.testing.assert_allclose(together[1, 2], alone, atol=1e-10)
