@@ -91,7 +91,7 @@ class Run:
     def final_predictions(self) -> pl.DataFrame:
         """Predictions on the test split of the final trials that are done."""
         return self.predictions.filter(pl.col("stage") == "final").join(
-            self.final.select("method", "trial_id"), on=["method", "trial_id"], how="semi"
+            self.final.select("method", "trial_id"), on=["method", "trial_id"], how="semi", maintain_order="left"
         )
 
     @cached_property

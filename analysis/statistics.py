@@ -29,12 +29,13 @@ def summarise(run: Run, metrics: Sequence[str] = METRICS) -> pl.DataFrame:
     Returns:
         method, then each metric without its ``test_`` and with ``_sd`` for its deviation.
     """
+    # Rows are grouped in their own order: sums in another order differ in their last digit from one run to the next.
     repetition = "fold" if run.folds else "seed"
     names = [metric.removeprefix("test_") for metric in metrics]
     return (
-        run.final.group_by("method", repetition)
+        run.final.group_by("method", repetition, maintain_order=True)
         .agg(pl.col(metric).mean().alias(name) for metric, name in zip(metrics, names, strict=True))
-        .group_by("method")
+        .group_by("method", maintain_order=True)
         .agg(
             expression
             for name in names
@@ -65,11 +66,13 @@ def bootstrap_balanced_accuracy(
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)  # (draws, n)
     position = pl.DataFrame({"subject": subjects, "row": np.arange(n)})
     intervals = {}
-    for (method,), of_method in predictions.group_by("method"):
+    for (method,), of_method in predictions.group_by("method", maintain_order=True):
         if of_method["subject"].n_unique() < 2:
             continue
         per_seed = []
-        for _, of_seed in of_method.join(position, on="subject").group_by("seed"):
+        for _, of_seed in of_method.join(position, on="subject", maintain_order="left").group_by(
+            "seed", maintain_order=True
+        ):
             at = (of_seed["row"].to_numpy(), of_seed["label"].to_numpy())
             windows, hits = np.zeros((n, classes)), np.zeros((n, classes))
             np.add.at(windows, at, 1)

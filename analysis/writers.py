@@ -113,7 +113,9 @@ def latex(table: Table) -> str:
     r"""A ``table`` environment for ``\input``; it needs the booktabs package and UTF-8."""
 
     def line(cells: Sequence[str]) -> str:
-        return "    " + " & ".join(escape_latex(cell) for cell in cells) + r" \\"
+        text = " & ".join(escape_latex(cell) for cell in cells)
+        # After the previous row's \\ LaTeX would read a leading bracket or star as an argument.
+        return "    " + ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
 
     return "\n".join(
         [

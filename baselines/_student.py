@@ -42,8 +42,7 @@ class Student(Method):
     def batch_loss(self, logits: Tensor, rows: Tensor) -> Tensor: ...
 
     def _logits(self, windows: np.ndarray) -> Tensor:
-        inputs = self.encoder.prepare(windows).to(self.task.device)
-        return self.head(self.encoder.pool(self.encoder(inputs)))
+        return self.head(self.encoder.pool(self.encoder(self.encoder.inputs(windows))))
 
     def train_epoch(self) -> Epoch:
         self.model.train()

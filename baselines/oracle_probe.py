@@ -36,4 +36,4 @@ class Competitor(Method):
 
     @torch.no_grad()
     def predict(self, windows: np.ndarray) -> Tensor:
-        return self.head(self.new.pool(self.new(self.new.prepare(windows).to(self.task.device))))
+        return self.head(self.new.pool(self.new(self.new.inputs(windows))))

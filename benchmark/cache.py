@@ -1,4 +1,4 @@
-"""Names for what was computed once: digests of everything that changes the numbers, and files that are whole or absent."""
+"""Names for what was computed once: digests of all that changes the numbers, and files that are whole or absent."""
 
 import functools
 import hashlib

@@ -21,7 +21,7 @@ from benchmark.encoders.base import Encoder
 
 
 class Features(Mapping[str, Tensor]):
-    """The arrays of one entry, (N, ...) float32, mapped from disk: nothing is read until it is used."""
+    """The arrays of one entry, (N, ...) in the encoder's precision, mapped from disk: nothing is read until it is used."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -84,7 +84,7 @@ class Store:
                 for name, values in batch.items():
                     if name not in columns:
                         parts[name] = path.with_name(f"{path.name}.{len(parts)}")
-                        columns[name] = np.memmap(parts[name], np.float32, "w+", shape=(n, *values.shape[1:]))
+                        columns[name] = np.memmap(parts[name], values.dtype, "w+", shape=(n, *values.shape[1:]))
                     columns[name][row : row + len(values)] = values
                 row += len(next(iter(batch.values())))
             if row != n:
@@ -96,7 +96,7 @@ class Store:
             }
             arrays = [
                 pa.FixedSizeListArray.from_arrays(
-                    pa.Array.from_buffers(pa.float32(), column.size, [None, pa.py_buffer(column)]), column.size // n
+                    pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), column.size, [None, pa.py_buffer(column)]), column.size // n
                 )
                 for column in columns.values()
             ]
@@ -128,14 +128,14 @@ def one_pass(
     """
     for begin in range(0, len(indices), batch_size):
         part = indices[begin : begin + batch_size]
-        hidden = encoder.embed(encoder.prepare(windows.take(part)).to(encoder.device))
+        hidden = encoder.embed(encoder.inputs(windows.take(part)))
         found = {"pooled/0": encoder.pool(hidden)}
         for block in range(encoder.n_blocks):
             hidden = encoder.run(hidden, block, block + 1)
             found[f"pooled/{block + 1}"] = encoder.pool(hidden)
         if last:
             found["last"] = hidden
-        yield {name: values.float().cpu().numpy() for name, values in found.items()}
+        yield {name: values.cpu().numpy() for name, values in found.items()}
         progress(begin + len(part), len(indices), "features")
 
 
@@ -146,5 +146,5 @@ def block_inputs(
     """Yields ``input`` per batch: what ``block`` takes, token by token, in the model's own layout."""
     for begin in range(0, len(indices), batch_size):
         part = indices[begin : begin + batch_size]
-        hidden = encoder.embed(encoder.prepare(windows.take(part)).to(encoder.device))
-        yield {"input": encoder.run(hidden, 0, block).float().cpu().numpy()}
+        hidden = encoder.embed(encoder.inputs(windows.take(part)))
+        yield {"input": encoder.run(hidden, 0, block).cpu().numpy()}

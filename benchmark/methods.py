@@ -54,6 +54,7 @@ class Method(ABC):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go back to weights that ``state`` gave."""
+        return None
 
     def predict(self, windows: np.ndarray) -> Tensor | None:
         """Raw new-modality windows (B, C, N) -> logits, as a device would; None where there is no such thing."""

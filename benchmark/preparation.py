@@ -7,7 +7,6 @@ as they stand in YAML, applied in order::
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from scipy import signal as sps
 
 from benchmark.errors import InputError
+from benchmark.suggest import choose
 
 Stages = Sequence[Mapping[str, Any]]
 
@@ -187,8 +187,7 @@ def _check_stage(stage: Any) -> tuple[str, Any]:
         raise InputError(f"preparation stage {stage!r} is not one {{stage: argument}}; accepted: {', '.join(STAGES)}")
     name, argument = next(iter(stage.items()))
     if name not in STAGES:
-        close = get_close_matches(str(name), STAGES, n=2) or STAGES
-        raise InputError(f"unknown preparation stage {name!r}; did you mean {' or '.join(close)}?")
+        raise InputError(f"unknown preparation stage {name!r}; {choose(str(name), STAGES)}")
     if name in _RESAMPLE:
         _number(name, argument, "a positive rate in Hz", positive=True)
     elif name in _BANDPASS:

@@ -4,12 +4,12 @@ once at the end. Subjects never cross.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from benchmark.errors import InputError
+from benchmark.suggest import choose
 
 PARTS = ("train", "val", "pair", "test")
 KINDS: Mapping[str, frozenset[str]] = {
@@ -52,12 +52,10 @@ def make_splits(subject: np.ndarray, options: Mapping[str, Any], seed: int) -> l
     """
     kind = str(options.get("kind"))
     if kind not in KINDS:
-        close = get_close_matches(kind, KINDS, n=1) or list(KINDS)
-        raise InputError(f"option split.kind is {kind}; did you mean {' or '.join(close)}?")
+        raise InputError(f"option split.kind is {kind}; {choose(kind, KINDS)}")
     for key in options:
         if key not in KINDS[kind]:
-            close = get_close_matches(str(key), KINDS[kind], n=2) or sorted(KINDS[kind])
-            raise InputError(f"unknown option split.{key} of kind {kind}; did you mean {' or '.join(close)}?")
+            raise InputError(f"unknown option split.{key} of kind {kind}; {choose(str(key), sorted(KINDS[kind]))}")
     subject = np.asarray(subject)
     order = np.random.default_rng(seed).permutation(np.unique(subject))
     if kind == "subjects":

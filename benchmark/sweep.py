@@ -58,7 +58,7 @@ def claim_folder(config: Mapping[str, Any]) -> Path:
         difference = _difference(saved, config)
         if config["resume"] and difference:
             raise InputError(
-                f"{folder} holds a run of another configuration ({difference}); give name=<new name>, or the same options"
+                f"{folder} holds a run of another configuration ({difference}); give the same options, or name=<new>"
             )
         if config["resume"]:
             return folder
@@ -124,7 +124,7 @@ def start_ray(config: Mapping[str, Any]) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def resources(config: Mapping[str, Any]) -> dict[str, float]:
+def resources(config: Mapping[str, Any]) -> dict[str, Any]:
     cluster = config["cluster"]
     return {"num_cpus": cluster["cpus_per_trial"], "num_gpus": cluster["gpus_per_trial"]}
 
@@ -150,29 +150,29 @@ def finish_all(
 # -- prepare --------------------------------------------------------------------------------------------------------
 
 
-def _prepare(config: Mapping[str, Any], fold: int, side: Side, board: Any) -> tuple[float, float]:
+def _prepare(config: Mapping[str, Any], fold: int, side: Side, board: Any) -> float:
     who = f"fold {fold} {config[side]['modality']}"
     task = Task(config, fold, progress.teller(board, who))
     task.compute(side)
     ray.get(board.done.remote(who))
-    return task.spent, task.saved
+    return task.saved
 
 
-def prepare(config: Mapping[str, Any], folds: Sequence[int]) -> tuple[float, float]:
-    """Local weights, teachers and features of all folds; seconds of work done, and of work found done."""
+def prepare(config: Mapping[str, Any], folds: Sequence[int]) -> float:
+    """Local weights, teachers and features of all folds; the seconds of earlier work that was found done."""
     board = progress.Board.remote()  # type: ignore[attr-defined]
     remote = ray.remote(**resources(config))(_prepare)
     sides: tuple[Side, Side] = ("old", "new")
     jobs = [(f"{side} {fold}", remote.remote(config, fold, side, board)) for fold in folds for side in sides]
-    spent = saved = 0.0
+    saved = 0.0
 
-    def add(name: str, seconds: tuple[float, float]) -> None:
-        nonlocal spent, saved
-        spent, saved = spent + seconds[0], saved + seconds[1]
+    def add(name: str, seconds: float) -> None:
+        nonlocal saved
+        saved += seconds
 
     with progress.Bar(len(jobs), "encoders, teacher, features") as bar:
         finish_all(jobs, bar, board, add)
-    return spent, saved
+    return saved
 
 
 # -- search ---------------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def search(
             )
         grid = tuner.fit()
     rows = []
-    for result in grid:
+    for result in (grid[k] for k in range(len(grid))):
         if result.error is not None:
             spec = Spec(method, "search", "", fold, config["seed"], result.config or {})
             rows.append(failed_row(config, spec, str(result.error)))
@@ -370,7 +370,7 @@ def run(config: dict[str, Any], say: Callable[[str], None] = print) -> Path:
 
 def _run(config: dict[str, Any], folder: Path, blocks: Blocks, folds: list[int], say: Callable[[str], None]) -> None:
     begin = time.perf_counter()
-    spent, saved = prepare(config, folds)
+    saved = prepare(config, folds)
     reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""
     say(f"Prepared in {time.perf_counter() - begin:.0f} s{reused}.")
     trials, predictions = folder / "trials.parquet", folder / "predictions.parquet"
@@ -418,12 +418,14 @@ def evaluate(config: Mapping[str, Any], specs: Sequence[Spec], trials: Path, pre
 def describe(config: Mapping[str, Any], data: PairedWindows, folds: int) -> str:
     old, new = config["old"], config["new"]
     split = f"subject-wise {folds}-fold" if folds > 1 else "one split by subject"
-    where = "in the first fold" if folds > 1 and config["search"]["folds"] == "first" else "in every fold"
+    where = ""
+    if folds > 1:
+        where = ", searched in the first fold" if config["search"]["folds"] == "first" else ", searched in every fold"
     return (
         f"{config['name']}: {data.dataset}, {len(data)} windows of {len(data.subjects)} subjects, {split}\n"
         f"  teacher listens to {old['modality'].upper()} ({old['name']} {old['preset']}, {old['weights']} weights); "
         f"predictions come from {new['modality'].upper()} ({new['name']} {new['preset']}, {new['weights']} weights)\n"
-        f"  {config['search']['trials']} trials for each of {', '.join(config['methods'])}, searched {where}; "
+        f"  {config['search']['trials']} trials for each of {', '.join(config['methods'])}{where}; "
         f"seeds {config['final']['seeds']}; protocol: {config['protocol']}"
     )
 

@@ -3,8 +3,11 @@
 task = Task(config, fold)   # data set, split; encoders, teacher and features when first asked for
 """
 
+import copy
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -39,8 +42,7 @@ def load_data(config: Mapping[str, Any], progress: bool = False) -> PairedWindow
 class Task:
     """Data, split, both frozen encoders, the teacher and the stored features of one fold.
 
-    Everything is read or computed when first asked for. ``spent`` keeps the seconds that went into what was computed
-    here, ``saved`` those that an earlier computation saved.
+    Everything is read or computed when first asked for. ``saved`` counts the seconds that an earlier computation saved.
     """
 
     def __init__(self, config: Mapping[str, Any], fold: int, progress: Progress = silent):
@@ -51,7 +53,8 @@ class Task:
         self.split: Split = self.splits[fold]
         self.cache = Path(config["cache"])
         self.store = Store(self.cache / "features")
-        self.spent = self.saved = 0.0
+        self.saved = 0.0
+        self.blind = False
         self._entries: dict[tuple[str, ...], Features] = {}
         self._digests: dict[Side, str] = {}
 
@@ -65,7 +68,17 @@ class Task:
 
     def labels(self, split: str) -> np.ndarray:
         """True classes (N,): for teachers and references, and for the scores of the test split."""
+        if self.blind:
+            raise RuntimeError(f"a transfer method asked for the labels of {split}, which no transfer method may read")
         return self.data.label[self.indices(split)]
+
+    def unlabelled(self) -> "Task":
+        """The same task for a transfer method: any label that it asks for is an error."""
+        _ = self.old, self.new  # shared, not computed again by the copy
+        blind = copy.copy(self)
+        blind.data = replace(self.data, label=np.full_like(self.data.label, -1))
+        blind.blind = True
+        return blind
 
     @property
     def n_classes(self) -> int:
@@ -102,19 +115,21 @@ class Task:
             "torch": torch.__version__,
         }
         path = self.cache / "weights" / f"{digest(key)}.safetensors"
-        if not path.exists():
-            encoder = registry.build(
-                chosen["name"],
-                spec,
-                preset=chosen["preset"],
-                weights="random",
-                seed=self.config["seed"],
-                device=self.device,
-            )
-            windows = self.windows(side).take(indices)
-            pretrain.pretrain(encoder, windows, options, self.config["seed"], self.progress)
-            with whole(path) as temporary:
-                safetensors.torch.save_file(encoder.state_dict(), str(temporary))
+        if path.exists():
+            self.saved += seconds_of(path)
+            return path
+        begin = time.perf_counter()
+        encoder = registry.build(
+            chosen["name"],
+            spec,
+            preset=chosen["preset"],
+            weights="random",
+            seed=self.config["seed"],
+            device=self.device,
+        )
+        windows = self.windows(side).take(indices)
+        pretrain.pretrain(encoder, windows, options, self.config["seed"], self.progress)
+        save_tensors(path, encoder.state_dict(), time.perf_counter() - begin)
         return path
 
     @cached_property
@@ -137,7 +152,10 @@ class Task:
         path = self.cache / "teachers" / f"{digest(key)}.safetensors"
         width = encoder.shape_at(encoder.n_blocks)[1]
         head = teacher.new_head(width, self.n_classes, seed).to(self.device)
-        if not path.exists():
+        if path.exists():
+            self.saved += seconds_of(path)
+        else:
+            begin = time.perf_counter()
             if options["training"] == "finetune":
                 windows, labels = self.windows("old"), self.labels("train")
                 teacher.finetune(encoder, head, windows, self.split.train, labels, options, seed, self.progress)
@@ -148,8 +166,7 @@ class Task:
             state = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
             if options["training"] == "finetune":
                 state |= {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
-            with whole(path) as temporary:
-                safetensors.torch.save_file(state, str(temporary))
+            save_tensors(path, state, time.perf_counter() - begin)
         state = safetensors.torch.load_file(str(path))
         head.load_state_dict({name[5:]: tensor for name, tensor in state.items() if name.startswith("head.")})
         if options["training"] == "finetune":
@@ -238,11 +255,21 @@ class Task:
         if name not in self._entries:
             entry, found = self.store.get(key, n, compute)
             self._entries[name] = entry
-            if found:
-                self.saved += entry.seconds
-            else:
-                self.spent += entry.seconds
+            self.saved += entry.seconds if found else 0.0
         return self._entries[name]
+
+
+def save_tensors(path: Path, state: Mapping[str, Tensor], seconds: float) -> None:
+    """Write tensors whole, with the seconds that computing them took."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with whole(path) as temporary:
+        safetensors.torch.save_file(state, str(temporary), metadata={"seconds": f"{seconds:.3f}"})
+
+
+def seconds_of(path: Path) -> float:
+    """What computing a file of ``save_tensors`` took."""
+    with safetensors.safe_open(str(path), "pt") as opened:
+        return float(opened.metadata()["seconds"])
 
 
 def _module(encoder: str) -> ModuleType:

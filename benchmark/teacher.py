@@ -100,7 +100,7 @@ def finetune(
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(options["epochs"]):
         for batch in torch.randperm(len(target), generator=generator).split(options["batch_size"]):
-            inputs = encoder.prepare(windows.take(indices[batch.numpy()])).to(encoder.device)
+            inputs = encoder.inputs(windows.take(indices[batch.numpy()]))
             optimizer.zero_grad()
             F.cross_entropy(head(encoder.pool(encoder(inputs))), target[batch], weight).backward()
             optimizer.step()

@@ -22,7 +22,7 @@ INFONCE_TEMPERATURE = 0.1
 
 def cosine(output: Tensor, target: Tensor) -> Tensor:
     """1 - cosine similarity of the flattened tensors of each window, averaged."""
-    return (1 - F.cosine_similarity(output.flatten(1), target.flatten(1))).mean()
+    return F.cosine_embedding_loss(output.flatten(1), target.flatten(1), output.new_ones(len(output)))
 
 
 def infonce(output: Tensor, target: Tensor) -> Tensor:
@@ -37,6 +37,20 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "infonce": infonce,
 }
+
+
+def tame(bridge: PrototypeBridge, most: float = 1e3) -> None:
+    """Scale a gradient with an entry above ``most`` so that its largest is 1.
+
+    The first output is zero (B is), where a cosine has no direction and a layer norm without bias multiplies by
+    1 / sqrt(eps): gradients of 1e6 to 1e26. Adam would remember one for thousands of steps and hardly move.
+    Other gradients are far below (at most 1 or so in the paper's directions), so that the published training is kept.
+    """
+    gradients = [p.grad for p in bridge.parameters() if p.grad is not None]
+    largest = torch.stack([gradient.abs().max() for gradient in gradients]).max()
+    if largest > most:
+        for gradient in gradients:
+            gradient.div_(largest)
 
 
 def output_block(old: Encoder, output: int | str) -> int:
@@ -64,7 +78,7 @@ class Bridge(Method):
         )
         if options["init"] == "randreal":
             self.bridge.set_prototypes(self._real_tokens(int(options["prototypes"])))
-        self.bridge.to(task.device)
+        self.bridge.to(task.device, task.new.dtype)
         self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=float(options["learning_rate"]))
         self.loss = LOSSES[options["loss"]]
         self.x = task.pooled("new", "pair", self.i + 1)
@@ -119,6 +133,7 @@ class Bridge(Method):
             loss = self.loss(output, self.target[batch].to(self.task.device))
             self.optimizer.zero_grad()
             loss.backward()
+            tame(self.bridge)
             self.optimizer.step()
             total, steps = total + loss.item(), steps + 1
         return Epoch(total / steps, steps)
@@ -135,7 +150,7 @@ class Bridge(Method):
     @torch.no_grad()
     def predict(self, windows: np.ndarray) -> Tensor:
         new = self.task.new
-        hidden = new.run(new.embed(new.prepare(windows).to(self.task.device)), 0, self.i + 1)
+        hidden = new.run(new.embed(new.inputs(windows)), 0, self.i + 1)
         return self._logits(new.pool(hidden))
 
     def state(self) -> dict[str, Tensor]:

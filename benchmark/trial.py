@@ -1,5 +1,6 @@
 """One configuration -> one row. Nothing here knows of Ray but the thin class at the end."""
 
+import contextlib
 import json
 import resource
 import statistics
@@ -53,20 +54,16 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             return
-        try:  # Linux: start the high-water mark anew, for a process that ran other trials before
+        with contextlib.suppress(OSError):  # Linux: a process that ran other trials starts its high-water mark anew
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
 
     def bytes(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        try:
+        with contextlib.suppress(OSError):
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM"):
                     return int(line.split()[1]) * 1024
-        except OSError:
-            pass
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -84,7 +81,9 @@ class Trial:
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.memory = PeakMemory(task.device)
         self.begin = time.perf_counter()
-        self.method: Method = get(spec.method)(task, spec.options, spec.seed)
+        competitor = get(spec.method)
+        seen = task if competitor.reads_labels else task.unlabelled()
+        self.method: Method = competitor(seen, spec.options, spec.seed)
         self.by_labels = self.method.reads_labels or task.config["protocol"] == "val_labels"
         self.teacher_val = task.teacher_logits("val")
         self.epoch = self.steps = 0

@@ -1,6 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from benchmark import config
+from benchmark.task import Task
 
 
 @pytest.fixture(scope="session")
@@ -10,3 +14,27 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the folder 'shared' beside the repository")
     return folder
+
+
+SMALL = (
+    "data.subjects=8",
+    "data.condition_seconds=40",
+    "data.split.train=3",
+    "data.split.val=1",
+    "data.split.pair=2",
+    "data.split.test=2",
+    "old.weights=random",
+    "new.weights=random",
+)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The quickstart on eight short subjects and untrained encoders."""
+    folder = tmp_path_factory.mktemp("small")
+    return config.load([*SMALL, f"results={folder}/results", f"cache={folder}/cache"])
+
+
+@pytest.fixture(scope="session")
+def task(small: dict[str, Any]) -> Task:
+    return Task(small, 0)

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.splits import PARTS, Split, check, make_splits
 
-FRACTIONS = {"kind": "subjects", "train": 0.33, "val": 0.12, "pair": 0.33, "test": 0.22}
-KFOLD = {"kind": "kfold", "folds": 5, "train": 0.4, "val": 0.2, "pair": 0.4}
+FRACTIONS: dict[str, Any] = {"kind": "subjects", "train": 0.33, "val": 0.12, "pair": 0.33, "test": 0.22}
+KFOLD: dict[str, Any] = {"kind": "kfold", "folds": 5, "train": 0.4, "val": 0.2, "pair": 0.4}
 
 
 def windows_of(n_subjects: int, seed: int = 0) -> np.ndarray:

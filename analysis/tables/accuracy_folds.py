@@ -17,7 +17,7 @@ def build(run: Run) -> pl.DataFrame:
     if not run.folds:
         return pl.DataFrame()
     table = (
-        run.final.group_by("fold", "method")
+        run.final.group_by("fold", "method", maintain_order=True)
         .agg(pl.col("test_balanced_accuracy").mean())
         .pivot(on="method", index="fold", values="test_balanced_accuracy")
         .drop_nulls("fold")

@@ -8,26 +8,24 @@ processes may fill one folder at once.
 import hashlib
 import inspect
 import json
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
 from benchmark import preparation
+from benchmark.cache import Progress, whole
 from benchmark.datasets.base import Dataset, PairedWindows, SubjectWindows, Windows
 from benchmark.errors import InputError
 from benchmark.signals import SignalSpec
 
 FORMAT = 1
-Progress = Callable[[int, int, str], None]
 
 
 def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress | bool = True) -> PairedWindows:
@@ -139,7 +137,7 @@ def _fill(
     files = [folder / f"{_file_stem(subject)}.arrow" for subject in subjects]
     if len(set(files)) != len(files):
         raise ValueError(f"data set {dataset.name}: two subjects share a name")
-    missing = [k for k, file in enumerate(files) if not _whole(file)]
+    missing = [k for k, file in enumerate(files) if not _readable(file)]
     shown = progress is True and missing
     there = len(subjects) - len(missing)
     with tqdm(
@@ -185,16 +183,15 @@ def _write(windows: SubjectWindows, specs: Mapping[str, SignalSpec], file: Path)
         flat = pa.array(np.ascontiguousarray(windows.signals[modality], dtype=np.float32).reshape(-1))
         columns[modality] = pa.FixedSizeListArray.from_arrays(flat, spec.n_channels * spec.n_samples)
     batch = pa.RecordBatch.from_pydict(columns)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}-{uuid4().hex[:8]}")
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        whole(file) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, batch.schema) as writer,
+    ):
+        writer.write_batch(batch)
 
 
-def _whole(file: Path) -> bool:
+def _readable(file: Path) -> bool:
     """Whether a subject's file can be read: what a full disk or a crash left behind is made anew."""
     if not file.exists():
         return False

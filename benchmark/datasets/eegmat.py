@@ -65,9 +65,7 @@ class EEGMAT(Dataset):
         self.eeg_bandpass = options.band("eeg_bandpass", eeg_bandpass)
         if self.eeg_bandpass and self.eeg_bandpass[1] >= RATE / 2:
             raise InputError(f"option data.eeg_bandpass is {eeg_bandpass!r}; the upper edge must be below {RATE / 2:g}")
-        self.stages: dict[str, Stages] = {"eeg": list(eeg), "ecg": list(ecg)}
-        for stages in self.stages.values():
-            check_stages(stages)
+        self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "ecg": options.stages("ecg", ecg)}
         self.root = options.folder("root", root, "SubjectNN_1.edf and SubjectNN_2.edf", self.how_to_get)
 
     def subjects(self) -> Sequence[str]:

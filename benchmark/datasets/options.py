@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import InputError
+from benchmark.preparation import Stages, check_stages
 
 
 def number(option: str, value: Any, least: float = -np.inf, most: float = np.inf, above: float | None = None) -> float:
@@ -47,6 +48,15 @@ def band(option: str, value: Any) -> tuple[float, float] | None:
     if not right_type or not 0 < pair[0] < pair[1]:
         raise InputError(f"option data.{option} is {value!r}; give [low, high] in Hz with 0 < low < high, or null")
     return float(pair[0]), float(pair[1])
+
+
+def stages(option: str, value: Any) -> Stages:
+    """Preparation stages."""
+    try:
+        check_stages(value)
+    except InputError as error:
+        raise InputError(f"option data.{option}: {error}") from None
+    return value
 
 
 def folder(option: str, value: Any, contents: str, how_to_get: str) -> Path:

@@ -3,7 +3,6 @@
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module, resources
 from typing import Any
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 import benchmark.datasets as package
 from benchmark.datasets.base import Dataset
 from benchmark.errors import InputError
+from benchmark.suggest import choose
 
 NOT_DATASETS = frozenset({"base", "cache", "options", "registry"})
 NOT_OPTIONS = frozenset({"name", "split"})
@@ -27,8 +27,7 @@ def names() -> tuple[str, ...]:
 
 def dataset_class(name: str) -> type[Dataset]:
     if name not in names():
-        close = get_close_matches(str(name), names(), n=2) or names()
-        raise InputError(f"unknown data set {name!r}; did you mean {' or '.join(close)}?")
+        raise InputError(f"unknown data set {name!r}; {choose(str(name), names())}")
     module = import_module(f"{package.__name__}.{name}")
     for candidate in vars(module).values():
         if inspect.isclass(candidate) and issubclass(candidate, Dataset) and candidate.__module__ == module.__name__:
@@ -64,6 +63,5 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Dataset:
     given = {str(key): value for key, value in plain.items() if key not in NOT_OPTIONS}
     for key in given:
         if key not in known:
-            close = get_close_matches(key, known, n=2) or sorted(known)
-            raise InputError(f"unknown option data.{key} of data set {name}; did you mean {' or '.join(close)}?")
+            raise InputError(f"unknown option data.{key} of data set {name}; {choose(key, sorted(known))}")
     return kind(**{**known, **given})

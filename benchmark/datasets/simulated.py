@@ -111,9 +111,7 @@ class Simulated(Dataset):
             "ecg": options.number("ecg_rate", ecg_rate, least=100),
             "ppg": options.number("ppg_rate", ppg_rate, least=32),
         }
-        self.stages: dict[str, Stages] = {"ecg": list(ecg), "ppg": list(ppg)}
-        for stages in self.stages.values():
-            check_stages(stages)
+        self.stages: dict[str, Stages] = {"ecg": options.stages("ecg", ecg), "ppg": options.stages("ppg", ppg)}
 
     def subjects(self) -> Sequence[str]:
         return [f"S{number:03d}" for number in range(self.n_subjects)]

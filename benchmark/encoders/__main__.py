@@ -41,7 +41,7 @@ def fetch(name: str, preset: str | None = None, folder: str | Path = registry.WE
     and kept. Raises InputError that says what to fetch, and where to put it, if the download fails.
     """
     import pooch
-    from requests.exceptions import RequestException
+    from requests.exceptions import HTTPError, RequestException
 
     cls = registry.encoder_class(name)
     if preset is None:
@@ -53,22 +53,22 @@ def fetch(name: str, preset: str | None = None, folder: str | Path = registry.WE
         raise InputError(f"{name} {preset} has no released weights; presets that have: {', '.join(cls.released)}")
     path = Path(folder) / source.file
     if path.exists():
-        if source.checksum and not pooch.hashes.hash_matches(str(path), source.checksum):
+        algorithm, _, expected = (source.checksum or "").partition(":")
+        if expected and pooch.file_hash(str(path), alg=algorithm) != expected:
             raise InputError(f"{path} is not the published file: its checksum is not {source.checksum}; move it away")
     else:
         by_hand = f"fetch {source.url} and save it as {path} (see {source.page})"
         try:
             pooch.retrieve(source.url, source.checksum, fname=path.name, path=path.parent, progressbar=True)
         except RequestException as error:
-            raise InputError(f"could not download the weights of {name} {preset} ({_cause(error)}); {by_hand}") from None
+            cause = str(error) if isinstance(error, HTTPError) else type(error).__name__
+            raise InputError(f"could not download the weights of {name} {preset} ({cause}); {by_hand}") from None
         except ValueError as error:
-            raise InputError(f"the download of {name} {preset} is not the published file ({error}); {by_hand}") from None
+            raise InputError(
+                f"the download of {name} {preset} is not the published file ({error}); {by_hand}"
+            ) from None
     registry.build(name, cls.example, preset, weights=path)
     return path
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

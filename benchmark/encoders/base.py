@@ -125,20 +125,13 @@ class Encoder(nn.Module, ABC):
         own = self.state_dict()
         used = {name: value for name, value in renamed.items() if name in own}
         in_file = {name: original for name, _, original in entries}
+        under_prefix = set(in_file.values())
         ignored = [in_file.get(name, name) for name in renamed if name not in own]
-        ignored += [name for name in mapping if name not in set(in_file.values())]
-        for name in [name for name, value in used.items() if value.shape != own[name].shape]:
-            if not name.startswith(self.outside_path):
-                raise InputError(
-                    f"{source}: {name} has shape {tuple(used[name].shape)}, {self.name} {self.preset} needs "
-                    f"{tuple(own[name].shape)}; use the weights of that preset and window length"
-                )
-            ignored.append(f"{in_file.get(name, name)} (shape {tuple(used.pop(name).shape)})")
-        missing = [name for name in own if name not in used]
+        ignored += [name for name in mapping if name not in under_prefix]
         needed = [
             name
-            for name in missing
-            if not name.startswith(self.outside_path) and not name.endswith("num_batches_tracked")
+            for name in own
+            if name not in used and not name.startswith(self.outside_path) and not name.endswith("num_batches_tracked")
         ]
         if needed:
             raise InputError(
@@ -146,10 +139,18 @@ class Encoder(nn.Module, ABC):
                 f"the first is {needed[0]}, while the file starts with {next(iter(mapping), 'nothing')}; "
                 f"give a file of {self.name} {self.preset}"
             )
+        for name in [name for name, value in used.items() if value.shape != own[name].shape]:
+            if not name.startswith(self.outside_path):
+                raise InputError(
+                    f"{source}: {name} has shape {tuple(used[name].shape)}, {self.name} {self.preset} needs "
+                    f"{tuple(own[name].shape)}; use the weights of that preset and window length"
+                )
+            ignored.append(f"{in_file.get(name, name)} (shape {tuple(used.pop(name).shape)})")
         for name, value in used.items():
             if not torch.isfinite(value).all():
                 raise InputError(f"{source}: {name} holds values that are not finite; get the file again")
         self.load_state_dict(used, strict=False)
+        missing = [name for name in own if name not in used]
         report = {"used": list(used), "ignored": ignored, "missing": missing, "adapted": adapted}
         self.weights_report = report
         return report
@@ -174,6 +175,10 @@ class Encoder(nn.Module, ABC):
         """The mean over tokens, (B, D): what probes, heads and bridges see."""
         return self.to_tokens(hidden).mean(dim=1)
 
+    def inputs(self, windows: np.ndarray) -> Tensor:
+        """``prepare``, on the encoder's device and in its precision."""
+        return self.prepare(windows).to(self.device, self.dtype)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """The model's input -> the last block's hidden."""
         return self.run(self.embed(inputs), 0, self.n_blocks)
@@ -197,6 +202,10 @@ class Encoder(nn.Module, ABC):
             digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
             digest.update(array.flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
 
     @property
     def device(self) -> torch.device:

@@ -4,9 +4,10 @@ import argparse
 import json
 import os
 import pickle
+import re
 import struct
 import tempfile
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from benchmark.errors import InputError
 
 # Training scripts keep their command line and NumPy numbers (learning rates) beside the weights. These four
 # rebuild plain data only; the second name of `scalar` is the one that NumPy before 2.0 wrote.
-_SCALAR = np.float64(0).__reduce__()[0]
-_PLAIN = [
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_PLAIN: list[Any] = [
     argparse.Namespace,
     np.dtype,
     np.dtypes.Float64DType,
@@ -44,8 +45,11 @@ def read(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"weights {path}: {what}; give a .safetensors file or a PyTorch state dict (.pt, .pth, .bin)")
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise InputError(f"weights {path}: cannot be read ({error.strerror}); check its permissions") from None
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"weights {path}: is a Git LFS pointer, not the weights; fetch the file itself")
     if head.startswith((b"PK", b"\x80")):
@@ -62,24 +66,22 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 def _unpickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_PLAIN):
+        with torch.serialization.safe_globals(_PLAIN), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a pickle of another protocol, refused just below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "not an allowed" in str(error) or "weights_only" in str(error).lower():
-            raise InputError(
-                f"weights {path}: holds more than tensors ({_culprit(str(error))}), which is never executed here; "
-                "save its state dict alone, or fetch the .safetensors version"
-            ) from None
-        raise InputError(f"weights {path}: damaged PyTorch file ({error}); get it again") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"weights {path}: damaged or truncated PyTorch file ({error}); get it again") from None
-
-
-def _culprit(message: str) -> str:
-    for word in message.replace("`", " ").split():
-        if "." in word.strip(".,:;()") and not word.startswith(("http", "torch.", "weights")):
-            return word.strip(".,:;()")
-    return "an unknown object"
+        # PyTorch's own message advises weights_only=False
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if found is None:
+            raise InputError(f"weights {path}: not a PyTorch state dict, or a damaged one; get it again") from None
+        raise InputError(
+            f"weights {path}: asks to run {found[1]}, so that it is damaged or holds more than tensors; nothing was "
+            "run: get it again, save its state dict alone, or use a .safetensors version"
+        ) from None
+    except Exception as error:  # truncated files fail in many ways: RuntimeError, EOFError, struct.error, ...
+        raise InputError(
+            f"weights {path}: damaged or truncated PyTorch file ({str(error).split('. ')[0][:200]}); get it again"
+        ) from None
 
 
 def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
@@ -89,7 +90,8 @@ class HubertECG(Encoder):
             do_stable_layer_norm=False,
         )
         model = HubertModel(config)
-        self.masked_spec_embed = model.masked_spec_embed
+        # not the model's own, which ignores the default device
+        self.masked_spec_embed = nn.Parameter(torch.empty(self.width).uniform_())
         self.feature_extractor = model.feature_extractor
         self.feature_projection = model.feature_projection
         self.encoder = model.encoder

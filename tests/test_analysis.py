@@ -1,0 +1,509 @@
+"""Tables and figures of a run, against numbers computed here from the same predictions."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, f1_score
+
+import analysis
+from analysis.__main__ import main
+from analysis.run import Run
+from analysis.statistics import bootstrap_balanced_accuracy
+from analysis.tables import accuracy, accuracy_folds, parameters, tables
+from benchmark.errors import InputError
+from benchmark.results import PREDICTIONS, SCHEMA, frame, write_parquet
+
+CLASSES = 3
+SKILL = {"majority": None, "bridge": 0.6, "kd_logits": 0.5, "teacher": 0.8, "oracle_probe": 0.7}
+TRAINED = {"majority": 0, "bridge": 1_000, "kd_logits": 40_000, "teacher": 60, "oracle_probe": 60}
+CONFIG = """
+old: {name: hubert_ecg, preset: tiny, weights: local}
+new: {name: papagei, preset: tiny, weights: /somewhere/else/mine.safetensors}
+protocol: agreement
+data: {name: simulated, split: {kind: kfold}}
+"""
+
+
+class Folder:
+    """A run's folder in the making: rows and predictions of simulated methods."""
+
+    def __init__(self, path: Path, seed: int = 0):
+        self.path, self.rng = path, np.random.default_rng(seed)
+        self.rows: list[dict[str, Any]] = []
+        self.predictions: list[dict[str, Any]] = []
+
+    def row(self, method: str, stage: str, **values: Any) -> dict[str, Any]:
+        row = {
+            "run": self.path.name,
+            "dataset": "simulated",
+            "direction": "ecg2ppg",
+            "old_modality": "ecg",
+            "new_modality": "ppg",
+            "protocol": "agreement",
+            "method": method,
+            "stage": stage,
+            "trial_id": f"{method}-{len(self.rows)}",
+            "seed": 0,
+            "fold": 0,
+            "status": "done",
+            "config": "{}",
+            "started_at": f"2026-01-01T00:{len(self.rows) // 60:02d}:{len(self.rows) % 60:02d}",
+            **values,
+        }
+        self.rows.append(row)
+        return row
+
+    def final(self, method: str, seed: int = 0, fold: int = 0, subjects: int = 6, **values: Any) -> None:
+        """A final trial whose metrics are scikit-learn's of the predictions that lie beside it."""
+        per_subject = 20
+        label = self.rng.integers(0, CLASSES, subjects * per_subject)
+        teacher = self._guess(label, SKILL["teacher"])
+        prediction = teacher if method == "teacher" else self._guess(label, SKILL[method])
+        row = self.row(
+            method,
+            "final",
+            seed=seed,
+            fold=fold,
+            trainable_parameters=TRAINED[method],
+            stored_parameters=TRAINED[method] + 5,
+            test_balanced_accuracy=balanced_accuracy_score(label, prediction),
+            test_macro_f1=f1_score(label, prediction, average="macro", zero_division=0),
+            test_weighted_f1=f1_score(label, prediction, average="weighted", zero_division=0),
+            test_accuracy=accuracy_score(label, prediction),
+            test_kappa=cohen_kappa_score(label, prediction),
+            test_agreement=accuracy_score(teacher, prediction),
+            step_seconds=0.01 * (1 + seed),
+            inference_seconds_per_window=0.002,
+            **values,
+        )
+        for window, (true, said, taught) in enumerate(zip(label, prediction, teacher, strict=True)):
+            self.predict(row, f"S{fold}{window // per_subject}", int(true), int(said), int(taught), window)
+
+    def predict(self, row: Mapping[str, Any], subject: str, label: int, said: int, taught: int, window: int) -> None:
+        same = {name: row[name] for name in ("run", "method", "stage", "trial_id", "seed", "fold")}
+        values = {"window": window, "subject": subject, "label": label, "prediction": said}
+        self.predictions.append({**same, **values, "teacher_prediction": taught})
+
+    def _guess(self, label: np.ndarray, skill: float | None) -> np.ndarray:
+        if skill is None:
+            return np.zeros_like(label)
+        return np.where(self.rng.random(len(label)) < skill, label, self.rng.integers(0, CLASSES, len(label)))
+
+    def write(self) -> Path:
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "config.yaml").write_text(CONFIG)
+        write_parquet(frame(self.rows), self.path / "trials.parquet")
+        write_parquet(frame(self.predictions, PREDICTIONS), self.path / "predictions.parquet")
+        return self.path
+
+
+def finished(path: Path, seeds: Iterable[int] = (0, 1, 2), folds: Iterable[int] = (0,)) -> Path:
+    """Search rows of the transfer methods, final rows of all."""
+    folder = Folder(path)
+    for method in ("bridge", "kd_logits"):
+        for _ in range(4):
+            folder.row(method, "search", val_agreement=0.5)
+    bridge = {"bridge_input": 2, "bridge_output": 1, "rank": 4, "prototypes": 8, "config": '{"output": 1}'}
+    for method, seed, fold in itertools.product(SKILL, seeds, folds):
+        folder.final(method, seed, fold, **(bridge if method == "bridge" else {}))
+    return folder.write()
+
+
+def of(table: pl.DataFrame, method: str) -> dict[str, Any]:
+    return table.row(by_predicate=pl.col("method") == method, named=True)
+
+
+# Accuracy.
+
+
+def test_accuracy_is_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
+    run = Run(finished(tmp_path / "run"))
+    table = accuracy.build(run)
+    for method in SKILL:
+        values: dict[str, list[float]] = {"balanced_accuracy": [], "macro_f1": [], "kappa": [], "agreement": []}
+        for seed in (0, 1, 2):
+            of_seed = run.predictions.filter(pl.col("method") == method, pl.col("seed") == seed)
+            label, said, taught = (of_seed[name].to_numpy() for name in ("label", "prediction", "teacher_prediction"))
+            values["balanced_accuracy"].append(np.mean([np.mean(said[label == k] == k) for k in range(CLASSES)]))
+            values["macro_f1"].append(f1_score(label, said, average="macro", zero_division=0))
+            values["kappa"].append(cohen_kappa_score(label, said))
+            values["agreement"].append(np.mean(said == taught))
+        for name, of_seeds in values.items():
+            assert of(table, method)[name] == pytest.approx(np.mean(of_seeds)), (method, name)
+            assert of(table, method)[f"{name}_sd"] == pytest.approx(np.std(of_seeds, ddof=1)), (method, name)
+
+
+def test_folds_are_the_repetitions_after_their_seeds_are_averaged(tmp_path: Path) -> None:
+    run = Run(finished(tmp_path / "run", seeds=(0, 1), folds=(0, 1, 2)))
+    trials = run.trials.filter(pl.col("stage") == "final", pl.col("method") == "bridge")
+    of_folds = [
+        np.mean(trials.filter(pl.col("fold") == fold)["test_balanced_accuracy"].to_numpy()) for fold in (0, 1, 2)
+    ]
+    row = of(accuracy.build(run), "bridge")
+    assert row["balanced_accuracy"] == pytest.approx(np.mean(of_folds))
+    assert row["balanced_accuracy_sd"] == pytest.approx(np.std(of_folds, ddof=1))
+    assert accuracy_folds.build(run)["bridge"].to_list() == pytest.approx(of_folds)
+    assert "over 3 folds" in accuracy.caption(run)
+
+
+def test_a_run_without_folds_has_no_table_of_folds(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    assert accuracy_folds.build(Run(path)).is_empty()
+    assert not any("accuracy_folds" in written.name for written in analysis.write(path))
+
+
+def test_references_to_beat_come_first_and_ceilings_last(tmp_path: Path) -> None:
+    methods = accuracy.build(Run(finished(tmp_path / "run")))["method"].to_list()
+    assert methods == ["chance", "majority", "bridge", "kd_logits", "teacher", "oracle_probe"]
+
+
+def test_chance_is_one_over_the_number_of_classes(tmp_path: Path) -> None:
+    row = of(accuracy.build(Run(finished(tmp_path / "run"))), "chance")
+    assert (row["balanced_accuracy"], row["kappa"], row["macro_f1"]) == (pytest.approx(1 / CLASSES), 0, None)
+
+
+def test_of_two_final_trials_of_a_seed_the_later_counts(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge", rank=4)
+    folder.final("bridge", rank=8)
+    run = Run(folder.write())
+    assert accuracy.build(run).filter(pl.col("method") == "bridge")["balanced_accuracy"].to_list() == [
+        folder.rows[1]["test_balanced_accuracy"]
+    ]
+    assert parameters.build(run)["rank"].to_list() == [8]
+    assert run.final_predictions["trial_id"].unique().to_list() == [folder.rows[1]["trial_id"]]
+
+
+# The interval over subjects.
+
+
+def test_interval_agrees_with_a_plain_bootstrap_of_pooled_windows(tmp_path: Path) -> None:
+    run = Run(finished(tmp_path / "run", seeds=(0, 1), folds=(0, 1)))
+    low, high = bootstrap_balanced_accuracy(run)["kd_logits"]
+    windows = run.predictions.filter(pl.col("method") == "kd_logits")
+    by = {
+        key: (part["label"].to_numpy(), part["prediction"].to_numpy())
+        for key, part in windows.group_by("seed", "subject")
+    }
+    subjects = windows["subject"].unique().to_list()
+    assert len(subjects) == 12
+    rng, values = np.random.default_rng(99), []
+    for _ in range(1500):
+        drawn = rng.choice(subjects, size=len(subjects))
+        of_seeds = []
+        for seed in (0, 1):
+            label, said = (np.concatenate(parts) for parts in zip(*(by[seed, one] for one in drawn), strict=True))
+            of_seeds.append(balanced_accuracy_score(label, said))
+        values.append(np.mean(of_seeds))
+    assert (low, high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.008)
+
+
+def two_subjects(path: Path, subjects: tuple[str, str]) -> Run:
+    """One subject is always right, the other always wrong."""
+    folder = Folder(path)
+    row = folder.row("bridge", "final", test_balanced_accuracy=0.5, trainable_parameters=1)
+    for window in range(20):
+        label = window % 2
+        folder.predict(row, subjects[0], label, label, label, window)
+        folder.predict(row, subjects[1], label, 1 - label, label, 20 + window)
+    return Run(folder.write())
+
+
+def test_interval_resamples_subjects_not_windows(tmp_path: Path) -> None:
+    # A quarter of the draws holds the first subject twice, a quarter the second.
+    assert bootstrap_balanced_accuracy(two_subjects(tmp_path / "run", ("a", "b"))) == {"bridge": (0.0, 1.0)}
+
+
+def test_one_subject_has_no_interval(tmp_path: Path) -> None:
+    run = two_subjects(tmp_path / "run", ("a", "a"))
+    assert bootstrap_balanced_accuracy(run) == {}
+    assert of(accuracy.build(run), "bridge")["balanced_accuracy_low"] is None
+    assert "no interval" in accuracy.caption(run)
+
+
+def test_interval_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    first = bootstrap_balanced_accuracy(Run(path))
+    predictions = pl.read_parquet(path / "predictions.parquet").sample(fraction=1.0, shuffle=True, seed=3)
+    write_parquet(predictions, path / "predictions.parquet")
+    second = bootstrap_balanced_accuracy(Run(path))
+    assert second.keys() == first.keys()
+    assert [second[method] for method in first] == [pytest.approx(first[method]) for method in first]
+
+
+def test_a_class_that_few_subjects_have_does_not_break_the_interval(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    row = folder.row("bridge", "final", test_balanced_accuracy=0.9, trainable_parameters=1)
+    for window in range(30):
+        label = 2 if window < 3 else window % 2  # class 2 in the first subject only
+        folder.predict(row, f"S{window // 10}", label, label, label, window)
+    assert bootstrap_balanced_accuracy(Run(folder.write())) == {"bridge": (1.0, 1.0)}
+
+
+# Parameters.
+
+
+def test_reduction_is_against_the_full_student(tmp_path: Path) -> None:
+    table = parameters.build(Run(finished(tmp_path / "run")))
+    assert of(table, "bridge")["reduction"] == pytest.approx(1 - 1_000 / 40_000)
+    assert of(table, "kd_logits")["reduction"] == 0
+    assert of(table, "teacher")["reduction"] is None
+    assert of(table, "bridge")["step_seconds"] == pytest.approx(0.02)  # the median of 0.01, 0.02 and 0.03
+    assert "majority" not in table["method"]
+
+
+def test_reduction_is_unknown_without_a_full_student(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge")
+    assert parameters.build(Run(folder.write()))["reduction"].to_list() == [None]
+
+
+def test_position_names_the_head(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge", seed=0, bridge_input=3, bridge_output=12, config='{"output": "head"}')
+    folder.final("bridge", seed=1, bridge_input=3, bridge_output=11, config='{"output": 11}')
+    table = parameters.build(Run(folder.write()))
+    assert sorted(parameters.position(row) for row in table.iter_rows(named=True)) == ["3 → 11", "3 → head"]
+
+
+def test_folds_that_chose_differently_have_a_row_each(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    for fold, rank in enumerate((4, 8, 8)):
+        folder.final("bridge", fold=fold, rank=rank)
+    table = parameters.build(Run(folder.write()))
+    assert table.select("rank", "done").rows() == [(4, 1), (8, 2)]
+
+
+# Captions.
+
+
+def test_every_caption_says_how_the_numbers_came_about(tmp_path: Path) -> None:
+    found = tables(Run(finished(tmp_path / "run", seeds=(0, 4), folds=(0, 1))))
+    assert [table.name for table in found] == ["accuracy", "accuracy_folds", "parameters"]
+    for table in found:
+        for said in (
+            "simulated, ECG → PPG",
+            "Protocol: agreement",
+            "4 search trials for each method in fold 0",
+            "Seeds 0, 4; 2 folds",
+            "old model hubert_ecg tiny local (trained here on unlabelled windows)",
+            "new model papagei tiny from mine.safetensors",
+        ):
+            assert said in table.caption, (table.name, said)
+        assert "/somewhere" not in table.caption
+
+
+# Runs that are not finished.
+
+
+def test_search_rows_alone_give_no_table_and_say_so(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.row("bridge", "search")
+    folder.row("bridge", "search", status="failed", error="out of memory")
+    folder.row("kd_logits", "search", status="pruned")
+    path = folder.write()
+    (path / "predictions.parquet").unlink()
+    assert analysis.write(path) == []
+    text = analysis.show(path)
+    assert "no final results" in text
+    assert "Search trials: Bridge 2, KD logits 1" in text
+    assert "Failed trials: Bridge 1 search" in text
+
+
+def test_a_run_without_any_row_can_be_shown(tmp_path: Path) -> None:
+    path = Folder(tmp_path / "run").write()
+    assert analysis.write(path) == []
+    assert "no final results" in analysis.show(path)
+
+
+def test_a_method_that_failed_keeps_its_row(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge", seed=0)
+    folder.row("bridge", "final", seed=1, status="failed", error="Traceback ...")
+    folder.row("kd_logits", "final", seed=0, status="failed", error="Traceback ...")
+    run = Run(folder.write())
+    table = accuracy.build(run)
+    assert [accuracy.runs(of(table, method)) for method in ("bridge", "kd_logits")] == ["1 of 2", "0 of 1"]
+    assert of(table, "kd_logits")["balanced_accuracy"] is None
+    assert "Failed trials: Bridge 1 final, KD logits 1 final." in accuracy.caption(run)
+    assert parameters.build(run)["method"].to_list() == ["bridge"]
+    assert analysis.write(run.path)
+
+
+def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run", seeds=(0,))
+    row = of(accuracy.build(Run(path)), "bridge")
+    assert row["balanced_accuracy_sd"] is None
+    text = analysis.show(path)
+    assert f"{100 * row['balanced_accuracy']:.1f}" in text
+    assert "±" not in text
+
+
+def test_a_method_nobody_listed_is_shown_among_the_transfer_methods(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("teacher")
+    folder.row("zebra_50%", "final", test_balanced_accuracy=0.4, trainable_parameters=7)
+    folder.final("bridge")
+    methods = accuracy.build(Run(folder.write()))["method"].to_list()
+    assert methods == ["chance", "bridge", "zebra_50%", "teacher"]
+
+
+# Files.
+
+
+def test_write_leaves_every_table_and_figure_and_nothing_else(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run", folds=(0, 1))
+    paths = analysis.write(path)
+    there = {found for found in path.rglob("*") if found.is_file()} - {
+        path / name for name in ("config.yaml", "trials.parquet", "predictions.parquet")
+    }
+    assert set(paths) == there
+    assert {found.relative_to(path).as_posix() for found in there} == {
+        *(
+            f"tables/{name}.{end}"
+            for name in ("accuracy", "accuracy_folds", "parameters")
+            for end in ("md", "csv", "tex")
+        ),
+        *(f"figures/accuracy_parameters.{end}" for end in ("png", "svg")),
+    }
+    read = pl.read_csv(path / "tables" / "accuracy.csv")
+    built = accuracy.build(Run(path))
+    assert read.columns == built.columns
+    assert read["balanced_accuracy"].to_list() == pytest.approx(built["balanced_accuracy"].to_list())
+
+
+def test_writing_twice_gives_the_same_files(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    first = {written: written.read_bytes() for written in analysis.write(path)}
+    assert {written: written.read_bytes() for written in analysis.write(path)} == first
+
+
+def test_figure_has_a_point_per_trained_method_and_a_line_for_chance(tmp_path: Path) -> None:
+    from analysis.figures import accuracy_parameters
+
+    run = Run(finished(tmp_path / "run"))
+    figure = accuracy_parameters.draw(run)
+    assert figure is not None
+    (axes,) = figure.axes
+    points = {tuple(np.ravel(container[0].get_xydata())) for container in axes.containers}
+    table = accuracy.build(run)
+    assert points == {
+        (TRAINED[method], 100 * of(table, method)["balanced_accuracy"])
+        for method in ("bridge", "kd_logits", "teacher", "oracle_probe")
+    }
+    chance = [line for line in axes.lines if line.get_label().startswith("Chance")]
+    assert [line.get_ydata()[0] for line in chance] == [pytest.approx(100 / CLASSES, abs=0.05)]
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_ylim()
+    assert low < 100 / CLASSES < high
+
+
+def test_no_figure_where_nothing_was_trained(tmp_path: Path) -> None:
+    from analysis.figures import accuracy_parameters
+
+    folder = Folder(tmp_path / "run")
+    folder.final("majority")
+    assert accuracy_parameters.draw(Run(folder.write())) is None
+
+
+# Input that cannot be used.
+
+
+def drop(name: str):
+    return lambda path: (path / name).unlink()
+
+
+def damage(name: str):
+    return lambda path: (path / name).write_bytes((path / name).read_bytes()[:100])
+
+
+def rewrite(name: str, *expressions: pl.Expr):
+    def change(path: Path) -> None:
+        write_parquet(pl.read_parquet(path / name).with_columns(*expressions), path / name)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (drop("config.yaml"), "config.yaml is missing"),
+        (lambda path: (path / "config.yaml").write_text("a: [1\nb: }"), "config.yaml is not readable YAML"),
+        (lambda path: (path / "config.yaml").write_text("- 1\n"), "config.yaml holds a list"),
+        (drop("trials.parquet"), "trials.parquet is missing"),
+        (drop("predictions.parquet"), "predictions.parquet is missing"),
+        (damage("trials.parquet"), "trials.parquet is not a readable Parquet file"),
+        (damage("predictions.parquet"), "predictions.parquet is not a readable Parquet file"),
+        (
+            lambda path: write_parquet(
+                pl.read_parquet(path / "trials.parquet").drop("seed", "rank"), path / "trials.parquet"
+            ),
+            "lacks the columns seed, rank",
+        ),
+        (rewrite("trials.parquet", pl.lit("many").alias("rank")), "column rank holds String, accepted is Int64"),
+        (
+            rewrite("trials.parquet", pl.Series("direction", ["ecg2ppg", "ppg2ecg"])),
+            "mixes 2 directions (ecg2ppg, ppg2ecg)",
+        ),
+        (rewrite("predictions.parquet", pl.lit(-1).alias("label")), "found classes -1 to"),
+    ],
+)
+def test_damaged_folders_are_refused_in_one_line(tmp_path: Path, spoil, said: str) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge", seed=0)
+    folder.final("bridge", seed=1)
+    path = folder.write()
+    spoil(path)
+    with pytest.raises(InputError) as refused:
+        analysis.write(path)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_a_column_that_came_back_without_values_or_wider_is_accepted(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    trials = pl.read_parquet(path / "trials.parquet")
+    expected = accuracy.build(Run(path))
+    changed = trials.with_columns(
+        pl.lit(None).alias("test_kappa"), pl.col("seed").cast(pl.Int32), pl.lit(1).alias("a_new_column")
+    )
+    write_parquet(changed, path / "trials.parquet")
+    table = accuracy.build(Run(path))
+    assert table["balanced_accuracy"].to_list() == expected["balanced_accuracy"].to_list()
+    assert table["kappa"].drop_nulls().to_list() == [0.0]  # chance
+    assert list(Run(path).trials.schema.items()) == list(pl.Schema(SCHEMA).items())
+
+
+# The command line.
+
+
+def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        check=True,
+    )
+    assert "Accuracy on the test split" in done.stdout
+    assert str(path / "tables" / "parameters.tex") in done.stdout
+    assert max(map(len, done.stdout.split(str(path))[0].splitlines())) <= 120
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "nowhere")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert "nowhere" in captured.err
+    assert main(["accuracy", "--paper"]) == 2
+    assert "parameters --paper" in capsys.readouterr().err

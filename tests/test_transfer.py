@@ -1,0 +1,166 @@
+"""Methods on one small task: what is trained, what is frozen, what is read."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from baselines._student import Student
+from benchmark import competitors
+from benchmark.bridge import land
+from benchmark.task import Task
+from benchmark.transfer import LOSSES, Bridge, tame
+
+BRIDGE = {
+    "input": 1,
+    "output": 1,
+    "rank": 4,
+    "prototypes": 8,
+    "learning_rate": 1e-2,
+    "epochs": 3,
+    "batch_size": 4,
+    "init": "rand",
+    "loss": "cosine",
+    "loss_at": "last_layer",
+    "layout": "transpose",
+}
+KD = {"temperature": 2.0, "learning_rate": 1e-3, "batch_size": 8, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def double(small) -> Task:
+    """The task in float64, with weights that are nowhere zero."""
+    task = Task(small, 0)
+    generator = torch.Generator().manual_seed(5)
+    for encoder in (task.old, task.new):
+        encoder.double()
+        for parameter in encoder.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    task._entries.clear()
+    task._digests.clear()
+    task.head.double()
+    return task
+
+
+@pytest.mark.parametrize("loss_at", ["last_layer", "bridge_output"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_training_from_the_store_is_the_plain_loop(double: Task, loss, loss_at):
+    """50 steps; the plain loop runs both models at every step, as the released code does."""
+    task = double
+    method = Bridge(task, {**BRIDGE, "loss": loss, "loss_at": loss_at}, seed=3)
+    old, new, bridge = task.old, task.new, copy.deepcopy(method.bridge)
+    optimizer = torch.optim.Adam(bridge.parameters(), lr=BRIDGE["learning_rate"])
+    order = torch.Generator()
+    order.set_state(method.generator.get_state())
+    pair, steps = task.indices("pair"), 0
+    while steps < 50:
+        expected = []
+        for rows in torch.randperm(len(pair), generator=order).split(BRIDGE["batch_size"]):
+            windows = pair[rows.numpy()]
+            with torch.no_grad():
+                x = new.pool(new.run(new.embed(new.inputs(task.windows("new").take(windows))), 0, 2))
+                entered = old.run(old.embed(old.inputs(task.windows("old").take(windows))), 0, 1)
+                left = old.run(entered, 1, old.n_blocks)
+            landed = land(old, bridge(x))
+            if loss_at == "bridge_output":
+                value = LOSSES[loss](landed, entered)
+            else:
+                value = LOSSES[loss](old.run(landed, 1, old.n_blocks), left)
+            optimizer.zero_grad()
+            value.backward()
+            tame(bridge)
+            optimizer.step()
+            expected.append(value.item())
+        epoch = method.train_epoch()
+        steps += epoch.steps
+        assert epoch.loss == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("output", [0, 2, "head"])
+@pytest.mark.parametrize("init", ["rand", "randreal"])
+def test_only_the_bridge_is_trained(task: Task, output, init):
+    before = {side: {n: t.clone() for n, t in task.encoder(side).state_dict().items()} for side in ("old", "new")}
+    method = Bridge(task, {**BRIDGE, "output": output, "init": init}, seed=0)
+    start = method.state()
+    method.train_epoch()
+    assert any(not torch.equal(start[name], value) for name, value in method.state().items())
+    for side, state in before.items():
+        assert all(torch.equal(state[name], value) for name, value in task.encoder(side).state_dict().items())
+        assert all(p.grad is None for p in task.encoder(side).parameters())
+
+
+def test_a_bridge_at_the_head_runs_no_old_block(task: Task, monkeypatch):
+    monkeypatch.setattr(type(task.old), "run", lambda *_: pytest.fail("an old block ran"))
+    method = Bridge(task, {**BRIDGE, "output": "head"}, seed=0)
+    method.train_epoch()
+    assert method.logits("val").shape == (len(task.indices("val")), 3)
+
+
+def test_randreal_prototypes_are_tokens_of_the_block_that_is_entered(task: Task):
+    method = Bridge(task, {**BRIDGE, "init": "randreal"}, seed=0)
+    tokens = task.old.to_tokens(task.block_input("pair", 1)).flatten(0, 1)
+    for prototype in method.bridge.prototypes.detach().T:
+        assert (tokens == prototype).all(dim=1).any()
+
+
+@pytest.mark.parametrize("output", [0, 2, "head"])
+def test_training_lowers_the_loss(task: Task, output):
+    """Untrained layer norms have no biases: the worst case for a bridge whose first output is zero."""
+    method = Bridge(task, {**BRIDGE, "output": output, "prototypes": 32, "rank": 8}, seed=0)
+    first = method.train_epoch().loss
+    for _ in range(20):
+        last = method.train_epoch().loss
+    assert last < 0.7 * first
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("bridge", BRIDGE), ("bridge", {**BRIDGE, "output": "head"}), ("kd_logits", KD), ("oracle_probe", {})],
+)
+def test_a_device_would_predict_what_the_evaluation_does(task: Task, name, options):
+    method = competitors.get(name)(task, options, 0)
+    if method.n_epochs:
+        method.train_epoch()
+    windows = task.windows("new").take(task.indices("test"))
+    torch.testing.assert_close(method.predict(windows), method.logits("test"), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "options"), [("bridge", BRIDGE), ("kd_logits", KD)])
+def test_transfer_methods_learn_without_labels(task: Task, name, options):
+    blind = task.unlabelled()
+    assert set(blind.data.label) == {-1}
+    with pytest.raises(RuntimeError, match="no transfer method may read"):
+        blind.labels("val")
+    seen, unseen = competitors.get(name)(task, options, 0), competitors.get(name)(blind, options, 0)
+    assert seen.train_epoch() == unseen.train_epoch()
+    assert torch.equal(seen.logits("val"), unseen.logits("val"))
+
+
+def test_a_student_is_the_whole_new_model_and_a_head(task: Task):
+    student = competitors.get("kd_logits")(task, KD, 0)
+    assert isinstance(student, Student)
+    width = task.new.shape_at(task.new.n_blocks)[1]
+    assert student.trainable_parameters == sum(p.numel() for p in task.new.parameters()) + 3 * width + 3
+    before = task.new.state_dict()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    student.train_epoch()
+    assert all(torch.equal(before[name], tensor) for name, tensor in task.new.state_dict().items())
+
+
+def test_soft_targets_at_high_temperature_pull_less_than_hard_ones(task: Task):
+    method = competitors.get("kd_logits")(task, KD, 0)
+    rows = torch.arange(5)
+    teacher = task.teacher_logits("pair")[rows]
+    assert float(method.batch_loss(teacher, rows)) == pytest.approx(0, abs=1e-6)
+    p, q = (teacher / 2).softmax(1).double(), torch.full((5, 3), 1 / 3, dtype=torch.float64)
+    expected = 4 * float((p * (p / q).log()).sum(1).mean())
+    assert float(method.batch_loss(torch.zeros(5, 3), rows)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_stored_parameters_leave_out_blocks_that_never_run(task: Task):
+    low = Bridge(task, {**BRIDGE, "input": 0, "output": "head"}, seed=0)
+    high = Bridge(task, {**BRIDGE, "input": task.new.n_blocks - 1, "output": 0}, seed=0)
+    assert low.stored_parameters < high.stored_parameters
+    total = sum(p.numel() for side in ("old", "new") for p in task.encoder(side).parameters())
+    assert high.stored_parameters < total + high.trainable_parameters + 1000
