@@ -1,0 +1,85 @@
+"""What the command line accepts, and the one line it says otherwise."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmark import competitors, config
+from benchmark.errors import InputError
+from benchmark.options import Blocks
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["experiment=quickstrat"], "unknown experiment=quickstrat; did you mean quickstart?"),
+        (["bridge.rank=0"], "bridge.rank=0 cannot be used; give a whole number of at least 1, or null to search it"),
+        (["bridge.rnk=3"], "did you mean bridge.rank"),
+        (["kd_logits.temperature=-1"], "give a number above 0"),
+        (["bridge.loss=hinge"], "one of cosine, mse, l1, infonce"),
+        (["bridge.epochs=null"], "it is not searched"),
+        (["sede=2"], "did you mean seed?"),
+        (["trials=2"], "did you mean search.trials?"),
+        (["seach.trials=2"], "did you mean search.trials?"),
+        (["data=eegmad"], "did you mean eegmat?"),
+        (["encoder@new=papagai"], "did you mean papagei?"),
+        (["bridge=3"], "bridge holds bridge.input"),
+        (["search.trials=many"], "give a whole number of at least 1"),
+        (["search.scheduler=hyperband"], "one of none, asha, median"),
+        (["methods=[bridge,kd_logit]"], "did you mean kd_logits?"),
+        (["methods=[]"], "give a list such as"),
+        (["references=[tacher]"], "did you mean teacher?"),
+        (["final.seeds=[]"], "give a list of whole numbers"),
+        (["name=a/b"], "give a folder name"),
+        (["quickstart"], "write experiment=<name> or key=value"),
+        (["~data"], "write experiment=<name> or key=value"),
+        (["seed=1,2"], "write experiment=<name> or key=value"),
+    ],
+)
+def test_a_wrong_word_is_named_with_what_is_close(words, said):
+    with pytest.raises(InputError) as error:
+        config.load(words)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("experiment", config.choices("experiment"))
+def test_every_experiment_is_a_whole_configuration(experiment):
+    loaded = config.load([f"experiment={experiment}"])
+    assert loaded["name"] == loaded["experiment"] == experiment
+    for method in competitors.searchable():
+        assert set(loaded[method]) == set(competitors.options(method))
+
+
+def test_an_experiment_may_be_changed_piece_by_piece():
+    loaded = config.load(["experiment=eegmat_eeg2ecg", "data.root=/somewhere", "bridge.rank=8", "old.preset=base"])
+    assert loaded["data"]["root"] == "/somewhere"
+    assert loaded["bridge"]["rank"] == 8
+    assert loaded["bridge"]["input"] is None
+    assert (loaded["old"]["name"], loaded["old"]["preset"]) == ("labram", "base")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bridge.input=9"], "bridge.input=9 cannot be used; give a block of the new encoder, 0 to 5"),
+        (["bridge.output=4"], "0 to 3, or head"),
+    ],
+)
+def test_positions_are_checked_against_the_encoders(words, said):
+    with pytest.raises(InputError, match=said):
+        config.check_methods(config.load(words), Blocks(new=6, old=4))
+    config.check_methods(config.load(["bridge.output=head"]), Blocks(new=6, old=4))
+
+
+@pytest.mark.parametrize("words", [["experiment=nothing_like_it"], ["bridge.rank=0"], ["data=eegmat", "data.root=/no"]])
+def test_the_command_line_says_one_line_and_exits_with_2(words, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", *words, f"results={tmp_path}"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,117 @@
+"""One configuration, one row; the best epoch by agreement with the teacher; the same seed, the same row."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
+
+from benchmark import competitors, metrics, results
+from benchmark.task import Task
+from benchmark.trial import Spec, Trial, open_task, order, run_final
+from tests.test_transfer import BRIDGE, KD
+
+TIMES = {"step_seconds", "train_seconds", "inference_seconds_per_window", "peak_memory_bytes", "started_at"}
+
+
+def final(task: Task, method: str, options: dict, seed: int = 0):
+    return run_final(task.config, Spec(method, "final", f"{method}-{seed}", 0, seed, options))
+
+
+@pytest.mark.parametrize(("method", "options"), [("bridge", BRIDGE), ("kd_logits", KD), ("oracle_finetune", {})])
+def test_the_same_seed_gives_the_same_row(task, method, options):
+    (first, predicted), (again, predicted_again) = (final(task, method, options) for _ in range(2))
+    (other, _) = final(task, method, options, seed=1)
+    assert first["status"] == "done", first.get("error")
+    assert {k: v for k, v in first.items() if k not in TIMES} == {k: v for k, v in again.items() if k not in TIMES}
+    assert predicted == predicted_again
+    assert first["val_divergence"] != other["val_divergence"]
+
+
+def test_a_row_fits_the_schema_and_says_what_was_run(task):
+    row, predicted = final(task, "bridge", BRIDGE)
+    assert set(row) <= set(results.SCHEMA)
+    table = results.frame([row])
+    assert dict(table.schema) == results.SCHEMA
+    assert (row["bridge_input"], row["bridge_output"], row["rank"], row["prototypes"]) == (1, 1, 4, 8)
+    assert row["direction"] == "ecg2ppg"
+    assert json.loads(row["config"]) == BRIDGE
+    assert row["val_balanced_accuracy"] is None if "val_balanced_accuracy" in row else True
+    assert row["peak_memory_bytes"] > 50e6
+    assert 0 < row["inference_seconds_per_window"] < 1
+    label, prediction = (np.array([p[name] for p in predicted]) for name in ("label", "prediction"))
+    assert row["test_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(label, prediction))
+    assert row["test_macro_f1"] == pytest.approx(f1_score(label, prediction, average="macro", labels=[0, 1, 2]))
+    assert row["test_kappa"] == pytest.approx(cohen_kappa_score(label, prediction))
+    assert [p["window"] for p in predicted] == task.indices("test").tolist()
+    assert {p["subject"] for p in predicted} == {task.data.subjects[s] for s in set(task.data.subject[task.indices("test")])}
+
+
+def test_search_rows_never_see_the_test_split(task, monkeypatch):
+    opened = open_task(task.config, 0)
+    asked = []
+    original = type(opened).indices
+    monkeypatch.setattr(type(opened), "indices", lambda self, split: asked.append(split) or original(self, split))
+    trial = Trial(opened, Spec("bridge", "search", "x", 0, 0, {**BRIDGE, "input": 0}))
+    list(trial.epochs())
+    assert not any(name.startswith("test_") for name in trial.row())
+    assert "test" not in asked
+
+
+def test_the_best_epoch_is_kept_and_used(task):
+    trial = Trial(task, Spec("kd_logits", "final", "x", 0, 0, {**KD, "epochs": 6}))
+    found = list(trial.epochs())
+    best = max(range(6), key=lambda k: order(found[k]))
+    assert trial.best["best_epoch"] == best + 1
+    trial.test()
+    logits = trial.method.logits("val")
+    assert metrics.agreement(logits, task.teacher_logits("val")) == trial.best["val_agreement"]
+
+
+def test_val_labels_choose_only_in_the_protocol_of_that_name(task):
+    spec = Spec("kd_logits", "search", "x", 0, 0, KD)
+    named = Trial(open_task({**task.config, "protocol": "val_labels"}, 0), spec)
+    list(named.epochs())
+    default = Trial(task, spec)
+    list(default.epochs())
+    assert named.row()["val_balanced_accuracy"] is not None
+    assert "val_balanced_accuracy" not in default.row()
+
+
+def test_references(task):
+    rows = {name: final(task, name, {})[0] for name in ("majority", "teacher", "oracle_probe", "oracle_finetune")}
+    assert all(row["status"] == "done" for row in rows.values()), rows
+    assert rows["majority"]["test_balanced_accuracy"] == pytest.approx(1 / 3)
+    assert rows["teacher"]["test_agreement"] == 1
+    assert rows["teacher"]["val_agreement"] == 1
+    assert rows["oracle_probe"]["trainable_parameters"] < rows["oracle_finetune"]["trainable_parameters"]
+    assert not competitors.get("teacher").seeded
+
+
+def test_an_error_becomes_a_failed_row(task):
+    row, predicted = final(task, "bridge", {**BRIDGE, "input": 99})
+    assert row["status"] == "failed"
+    assert "Error" in row["error"]
+    assert predicted == []
+
+
+def test_agreement_and_divergence():
+    teacher = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
+    assert metrics.agreement(teacher * 5, teacher) == 1
+    assert metrics.agreement(-teacher, teacher) == 0
+    assert metrics.divergence(teacher + 7, teacher) == pytest.approx(0)
+    p, q = teacher.softmax(1), torch.full((3, 2), 0.5)
+    assert metrics.divergence(torch.zeros(3, 2), teacher) == pytest.approx(float((p * (p / q).log()).sum(1).mean()))
+    assert metrics.divergence(torch.full((3, 2), float("nan")), teacher) == float("inf")
+
+
+def test_rows_are_added_once_and_a_damaged_table_is_named(tmp_path):
+    path = tmp_path / "trials.parquet"
+    results.append(path, [{"trial_id": "a", "seed": 1}, {"trial_id": "b"}])
+    table = results.append(path, [{"trial_id": "a", "seed": 2}])
+    assert sorted(zip(table["trial_id"], table["seed"], strict=True), key=str) == [("a", 2), ("b", None)]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trials.parquet"]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(results.InputError, match=r"trials\.parquet is not a readable Parquet file"):
+        results.read_parquet(path)
