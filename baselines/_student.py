@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods import Epoch, Method, copied, embed_parameters, block_parameters, linear_parameters
+from benchmark.methods import Epoch, Method, block_parameters, copied, embed_parameters, linear_parameters
 from benchmark.task import Task
 from benchmark.teacher import new_head
 

@@ -12,8 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, what there is to do, and a few words."""
@@ -39,15 +37,6 @@ def array_digest(array: np.ndarray) -> str:
 def source_digest(*modules: ModuleType) -> str:
     """The code version of what these modules compute."""
     return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()[:16]
-
-
-def state_digest(module: nn.Module) -> str:
-    """Changes whenever a weight or buffer does."""
-    hashed = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        hashed.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()[:32]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from benchmark.encoders.base import Encoder
 
 
 class Features(Mapping[str, Tensor]):
-    """The arrays of one entry, (N, ...) in the encoder's precision, mapped from disk: nothing is read until it is used."""
+    """The arrays of one entry, (N, ...) in the encoder's precision, mapped from disk and read when used."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -94,12 +94,7 @@ class Store:
                 "shapes": {name: column.shape for name, column in columns.items()},
                 "seconds": time.perf_counter() - begin,
             }
-            arrays = [
-                pa.FixedSizeListArray.from_arrays(
-                    pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), column.size, [None, pa.py_buffer(column)]), column.size // n
-                )
-                for column in columns.values()
-            ]
+            arrays = [_as_column(column, n) for column in columns.values()]
             schema = pa.schema(
                 [pa.field(name, array.type) for name, array in zip(columns, arrays, strict=True)],
                 metadata={"bridgebench": json.dumps(metadata, default=str)},
@@ -109,6 +104,12 @@ class Store:
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
+
+
+def _as_column(values: np.ndarray, n: int) -> pa.Array:
+    """(n, ...) as n lists of one length, without a copy."""
+    flat = pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [None, pa.py_buffer(values)])
+    return pa.FixedSizeListArray.from_arrays(flat, values.size // n)
 
 
 @torch.inference_mode()

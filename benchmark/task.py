@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import features, pretrain, teacher
-from benchmark.cache import Progress, array_digest, digest, silent, source_digest, state_digest, whole
+from benchmark.cache import Progress, array_digest, digest, silent, source_digest, whole
 from benchmark.datasets import cache as dataset_cache
 from benchmark.datasets import registry as datasets
 from benchmark.datasets.base import PairedWindows, Windows
@@ -142,7 +142,7 @@ class Task:
         encoder = self.pretrained("old")
         key = {
             "what": "teacher",
-            "encoder": state_digest(encoder),
+            "encoder": encoder.fingerprint(),
             "data": self.data.fingerprint,
             "windows": array_digest(self.split.train),
             "options": options,
@@ -248,7 +248,7 @@ class Task:
     def _weights(self, side: Side, encoder: Encoder) -> str:
         # A fine-tuned teacher's features are asked for only after it was trained, so once is enough.
         if side not in self._digests:
-            self._digests[side] = state_digest(encoder)
+            self._digests[side] = encoder.fingerprint()
         return self._digests[side]
 
     def _get(self, name: tuple[str, ...], key: Mapping[str, Any], n: int, compute: Any) -> Features:

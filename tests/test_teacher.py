@@ -49,9 +49,7 @@ def test_a_fine_tuned_teacher_is_trained_once_and_found_again(small):
     tuned = {**small, "teacher": options}
     task = Task(tuned, 0)
     untrained = Task(small, 0).pretrained("old")
-    assert any(
-        not torch.equal(a, b) for a, b in zip(untrained.parameters(), task.old.parameters(), strict=True)
-    )
+    assert any(not torch.equal(a, b) for a, b in zip(untrained.parameters(), task.old.parameters(), strict=True))
     assert not any(p.requires_grad for p in task.old.parameters())
     again = Task(tuned, 0)
     assert torch.equal(again.teacher_logits("test"), task.teacher_logits("test"))

@@ -45,7 +45,9 @@ def test_a_row_fits_the_schema_and_says_what_was_run(task):
     assert row["test_macro_f1"] == pytest.approx(f1_score(label, prediction, average="macro", labels=[0, 1, 2]))
     assert row["test_kappa"] == pytest.approx(cohen_kappa_score(label, prediction))
     assert [p["window"] for p in predicted] == task.indices("test").tolist()
-    assert {p["subject"] for p in predicted} == {task.data.subjects[s] for s in set(task.data.subject[task.indices("test")])}
+    assert {p["subject"] for p in predicted} == {
+        task.data.subjects[s] for s in set(task.data.subject[task.indices("test")])
+    }
 
 
 def test_search_rows_never_see_the_test_split(task, monkeypatch):
