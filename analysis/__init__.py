@@ -5,6 +5,7 @@ a run's tables never waits for matplotlib.
 """
 
 from pathlib import Path
+from textwrap import fill
 
 
 def write(folder: Path) -> list[Path]:
@@ -26,7 +27,9 @@ def write(folder: Path) -> list[Path]:
 
 
 def show(folder: Path) -> str:
-    """The tables as aligned text, at most 120 columns wide; a line that says so where there are none yet.
+    """The tables as aligned text, at most 120 columns wide, and a sentence per transfer method.
+
+    Where there are no final results yet, a line that says so.
 
     Raises:
         InputError: as ``write``.
@@ -34,8 +37,10 @@ def show(folder: Path) -> str:
     from analysis.captions import setting
     from analysis.run import Run
     from analysis.tables import tables
+    from analysis.verdict import verdict
     from analysis.writers import plain
 
     run = Run(folder)
     shown = [plain(table) for table in tables(run)]
+    shown += ["\n".join(fill(line, 120) for line in verdict(run).splitlines()) + "\n"] if shown else []
     return "\n".join(shown) if shown else f"{run.path}: no final results to tabulate yet. {setting(run)}\n"

@@ -11,7 +11,7 @@ WEIGHTS = {
     "random": "random (untrained)",
 }
 PROTOCOLS = {
-    "agreement": "agreement (choices by agreement with the teacher on val pairs, without labels)",
+    "agreement": "agreement (choices by balanced agreement with the teacher on val pairs, without labels)",
     "val_labels": "val_labels (choices by labels of the val split)",
 }
 SPLITS = {"subjects": "subjects apart", "kfold": "folds of subjects"}

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmark import config
-from benchmark.errors import InputError
+from benchmark.errors import InputError, RunError
 
 HELP = """usage: python -m benchmark [experiment=<name>] [key=value ...]
 
@@ -24,7 +24,8 @@ All options and their defaults:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the command line; the exit code: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    """Run the command line; the exit code: 0, 1 for a run that failed, 2 for input that cannot
+    be used, 130 after Ctrl-C."""
     shown = [word for word in words if word in ("-h", "--help", "--config")]
     rest = [word for word in words if word not in shown]
     try:
@@ -46,6 +47,9 @@ def main(words: Sequence[str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nStopped before the run began.", file=sys.stderr)
         return 130

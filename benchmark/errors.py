@@ -1,4 +1,4 @@
-"""The one error class that a user is meant to read."""
+"""The errors that a user is meant to read."""
 
 
 class InputError(Exception):
@@ -10,3 +10,7 @@ class InputError(Exception):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+class RunError(Exception):
+    """A run cannot go on though its input was right; the command line prints one line and exits with code 1."""

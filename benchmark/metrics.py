@@ -28,6 +28,15 @@ def agreement(logits: Tensor, teacher_logits: Tensor) -> float:
     return float((logits.argmax(1) == teacher_logits.argmax(1)).double().mean())
 
 
+def balanced_agreement(logits: Tensor, teacher_logits: Tensor) -> float:
+    """Agreement within each class that the teacher names, averaged over these classes.
+
+    A teacher that favours one class on new subjects would otherwise reward whoever always says that class.
+    """
+    chosen, said = logits.argmax(1), teacher_logits.argmax(1)
+    return float(torch.stack([(chosen[said == name] == name).double().mean() for name in said.unique()]).mean())
+
+
 def divergence(logits: Tensor, teacher_logits: Tensor) -> float:
     """Mean KL(teacher || method) over windows, in nats."""
     return (

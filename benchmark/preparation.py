@@ -4,8 +4,11 @@ Stages work on arrays (..., T), one signal per row, all rows at once. A preparat
 as they stand in YAML, applied in order::
 
     [{resample_linear: 500}, {bandpass_fir: [0.05, 47]}, {resample_linear: 100}, {zscore: recording}]
+
+A stage of scope ``window`` and all that follow it see each window by itself; ``{each: window}`` does nothing else.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -96,11 +99,17 @@ def scale(signal: np.ndarray, rate: float, factor: float) -> tuple[np.ndarray, f
     return signal * factor, rate
 
 
+def each(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+    """Nothing; with the scope ``window`` the stages after it see each window by itself."""
+    return signal, rate
+
+
 _RESAMPLE = {"resample_linear": resample_linear, "resample_fft": resample_fft, "resample_poly": resample_poly}
 _BANDPASS = {"bandpass_fir": bandpass_fir, "bandpass_chebyshev": bandpass_chebyshev}
-_SCOPED = {"zscore": zscore, "demean": demean}
+_SCOPED = {"zscore": zscore, "demean": demean, "each": each}
 STAGES = (*_RESAMPLE, *_BANDPASS, *_SCOPED, "scale")
 SCOPES = ("recording", "window")
+CHUNK = 64  # windows that are prepared at once: bounds memory, whatever the length of a recording
 
 
 def prepare(signal: np.ndarray, rate: float, stages: Stages) -> tuple[np.ndarray, float]:
@@ -146,9 +155,16 @@ def prepare_windows(
     """
     checked = check_stages(stages)
     first = next((k for k, (name, scope) in enumerate(checked) if name in _SCOPED and scope == "window"), len(checked))
-    signal, rate = prepare(signal, rate, stages[:first])
-    windows, rate = prepare(cut(signal, rate, starts, seconds), rate, stages[first:])
-    return windows.astype(np.float32), rate
+    if first:
+        signal, rate = prepare(signal, rate, stages[:first])
+    after = prepared_rate(rate, stages[first:])
+    out = np.empty((len(starts), len(signal), round(seconds * after)), dtype=np.float32)
+    for begin in range(0, len(starts), CHUNK):
+        windows = cut(signal, rate, starts[begin : begin + CHUNK], seconds)
+        if first < len(stages):
+            windows, _ = prepare(windows, rate, stages[first:])
+        out[begin : begin + len(windows)] = windows
+    return out, after
 
 
 def cut(signal: np.ndarray, rate: float, starts: np.ndarray, seconds: float) -> np.ndarray:
@@ -159,6 +175,39 @@ def cut(signal: np.ndarray, rate: float, starts: np.ndarray, seconds: float) -> 
         raise ValueError(f"windows of {n_samples} samples at {first.tolist()} leave the signal of {signal.shape[-1]}")
     windows = np.lib.stride_tricks.sliding_window_view(signal, n_samples, axis=-1)
     return np.moveaxis(windows[..., first, :], -2, 0)
+
+
+def starts_of(duration: float, seconds: float, stride: float) -> np.ndarray:
+    """Seconds (n,) at which windows of ``seconds`` begin, every ``stride`` from 0 on, that lie within ``duration``."""
+    return stride * np.arange(max(0, math.floor((duration - seconds) / stride + 1e-9) + 1))
+
+
+def label_windows(
+    label: np.ndarray, rate: float, starts: np.ndarray, seconds: float, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most frequent label of each window, and whether it is that of at least ``share`` of the window's samples.
+
+    Labels stay at their own rate: each sample of the signals has the label that is nearest in time.
+
+    Parameters
+    ----------
+    label : (T,) integers sampled at ``rate`` Hz.
+    starts : (n,) seconds at which the windows begin.
+    share : in (0, 1]; 1 asks for one label throughout.
+
+    Returns
+    -------
+    (n,) int64 labels and (n,) bool.
+    """
+    n_samples = round(seconds * rate)
+    first = np.rint(np.asarray(starts, dtype=np.float64) * rate).astype(np.int64)
+    values, index = np.unique(label, return_inverse=True)
+    counts = np.zeros((len(values), len(first)), dtype=np.int64)
+    for k in range(len(values)):
+        passed = np.concatenate([[0], np.cumsum(index == k)])
+        counts[k] = passed[first + n_samples] - passed[first]
+    found = values[counts.argmax(axis=0)].astype(np.int64)
+    return found, counts.max(axis=0, initial=0) >= share * n_samples - 1e-9
 
 
 def prepared_rate(rate: float, stages: Stages) -> float:

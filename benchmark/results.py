@@ -38,6 +38,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "epochs": pl.Int64,
     "best_epoch": pl.Int64,
     "val_agreement": pl.Float64,
+    "val_balanced_agreement": pl.Float64,  # what the default protocol chooses by
     "val_divergence": pl.Float64,  # mean KL(teacher || method) on val pairs, nats; breaks ties
     "val_balanced_accuracy": pl.Float64,  # null unless the protocol reads val labels
     "test_balanced_accuracy": pl.Float64,

@@ -25,7 +25,7 @@ from benchmark import competitors, progress, results
 from benchmark.config import check_methods, flatten
 from benchmark.datasets.base import PairedWindows
 from benchmark.encoders import registry
-from benchmark.errors import InputError
+from benchmark.errors import InputError, RunError
 from benchmark.options import Blocks
 from benchmark.splits import make_splits
 from benchmark.task import Side, Task, load_data
@@ -207,12 +207,11 @@ class Watching:
 
     def __init__(self, board: Board, bar: progress.Bar, name: str):
         self.board, self.bar, self.name = board, bar, name
-        self.known: dict[str, str] = {}
         self.best = float("-inf")
 
-    def row(self, trial: Any, result: Mapping[str, Any]) -> dict[str, Any]:
-        number = self.known.setdefault(trial.trial_id, f"{self.name}-{len(self.known):03d}")
-        return {**json.loads(result["row"]), "trial_id": number}
+    def row(self, trials: list, trial: Any, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The trial's row under its number in the order of asking, which is the same after a resume."""
+        return {**json.loads(result["row"]), "trial_id": f"{self.name}-{trials.index(trial):03d}"}
 
 
 class Watcher(tune.Callback):
@@ -222,12 +221,12 @@ class Watcher(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         watching = type(self).current
-        watching.board.curve(watching.row(trial, result), result["train_loss"])
+        watching.board.curve(watching.row(trials, trial, result), result["train_loss"])
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         watching, result = type(self).current, trial.last_result
         if "row" in result:
-            watching.board.finish(watching.row(trial, result))
+            watching.board.finish(watching.row(trials, trial, result))
             watching.best = max(watching.best, result["score"])
             watching.bar.set_postfix_str(f"best agreement {watching.best:.3f}", refresh=False)
         watching.bar.update()
@@ -291,14 +290,13 @@ def search(
             )
         grid = tuner.fit()
     rows = []
-    for result in (grid[k] for k in range(len(grid))):
+    for number in range(len(grid)):
+        result, trial_id = grid[number], f"{name}-{number:03d}"
         if result.error is not None:
-            spec = Spec(method, "search", "", fold, config["seed"], result.config or {})
+            spec = Spec(method, "search", trial_id, fold, config["seed"], result.config or {})
             rows.append(failed_row(config, spec, str(result.error)))
         elif result.metrics and result.metrics.get("done"):
-            rows.append(json.loads(result.metrics["row"]))
-    for number, row in enumerate(rows):
-        row["trial_id"] = f"{name}-{number:03d}"
+            rows.append({**json.loads(result.metrics["row"]), "trial_id": trial_id})
     return rows
 
 
@@ -309,8 +307,8 @@ def choose(rows: pl.DataFrame, method: str, fold: int) -> dict[str, Any]:
     if done.is_empty():
         errors = rows.filter((pl.col("method") == method) & pl.col("error").is_not_null())["error"]
         last = errors[0].strip().splitlines()[-1] if len(errors) else "none was finished"
-        raise RuntimeError(f"every trial of {method} failed ({last}); trials.parquet has the whole errors")
-    score = pl.coalesce("val_balanced_accuracy", "val_agreement")
+        raise RunError(f"every trial of {method} failed ({last}); trials.parquet has the whole errors")
+    score = pl.coalesce("val_balanced_accuracy", "val_balanced_agreement")
     best = done.sort(
         score, "val_divergence", "trainable_parameters", "trial_id", descending=[True, False, False, False]
     )
@@ -431,7 +429,11 @@ def describe(config: Mapping[str, Any], data: PairedWindows, folds: int) -> str:
 
 
 def closing(folder: Path, written: Sequence[Path], seconds: float) -> str:
+    table = results.read_parquet(folder / "trials.parquet")
+    failed = table.filter(pl.col("status") == "failed")
+    warning = f"{len(failed)} of {len(table)} trials failed: column error of trials.parquet says why.\n"
     return (
+        f"{warning if len(failed) else ''}"
         f"Finished in {seconds / 60:.1f} minutes. Everything lies in {folder}:\n"
         f"  trials.parquet, predictions.parquet   a row per trial, a row per test window\n"
         f"  tables/, figures/                     {len(written)} files\n"

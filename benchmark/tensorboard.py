@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 HPARAMS = ("method", "stage", "fold", "seed", "bridge_input", "bridge_output", "rank", "prototypes", "learning_rate")
 METRICS = (
     "val_agreement",
+    "val_balanced_agreement",
     "val_divergence",
     "test_balanced_accuracy",
     "test_macro_f1",

@@ -70,9 +70,9 @@ class PeakMemory:
 class Trial:
     """Trains one method epoch by epoch and keeps its best epoch.
 
-    "Best" reads no label of the new modality in the default protocol: it is the highest agreement with the teacher's
-    pseudo-labels on the val pairs, then the lowest divergence from the teacher. References that read labels anyway
-    are chosen by their balanced accuracy on val.
+    "Best" reads no label of the new modality in the default protocol: it is the highest balanced agreement with the
+    teacher's pseudo-labels on the val pairs, then the lowest divergence from the teacher. References that read labels
+    anyway are chosen by their balanced accuracy on val.
     """
 
     def __init__(self, task: Task, spec: Spec):
@@ -99,6 +99,7 @@ class Trial:
         found = {
             "best_epoch": self.epoch,
             "val_agreement": metrics.agreement(logits, self.teacher_val),
+            "val_balanced_agreement": metrics.balanced_agreement(logits, self.teacher_val),
             "val_divergence": metrics.divergence(logits, self.teacher_val),
         }
         if self.by_labels:
@@ -202,7 +203,7 @@ class Trial:
 def order(found: Mapping[str, Any]) -> tuple[float, float]:
     """Larger is better: what the protocol chooses by, then closeness to the teacher."""
     chosen = found.get("val_balanced_accuracy")
-    value = found["val_agreement"] if chosen is None else chosen
+    value = found["val_balanced_agreement"] if chosen is None else chosen
     return (-np.inf if value is None else value, -found["val_divergence"])
 
 

@@ -17,6 +17,7 @@ from analysis.__main__ import main
 from analysis.run import Run
 from analysis.statistics import bootstrap_balanced_accuracy
 from analysis.tables import accuracy, accuracy_folds, parameters, tables
+from analysis.verdict import verdict
 from benchmark.errors import InputError
 from benchmark.results import PREDICTIONS, SCHEMA, frame, write_parquet
 
@@ -507,3 +508,18 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert "nowhere" in captured.err
     assert main(["accuracy", "--paper"]) == 2
     assert "parameters --paper" in capsys.readouterr().err
+
+
+def test_the_verdict_says_how_far_above_chance_and_whether_the_interval_excludes_it(tmp_path):
+    folder = Folder(tmp_path / "run")
+    for method, right in (("bridge", 9), ("kd_logits", 3), ("teacher", 10)):
+        row = folder.row(method, "final", test_balanced_accuracy=right / 10)
+        for subject, window in itertools.product(range(6), range(30)):
+            label = window % 3
+            said = label if window // 3 < right else (label + 1) % 3
+            folder.predict(row, f"S{subject}", label, said, label, window)
+    words = verdict(Run(folder.write())).splitlines()
+    assert words[0].startswith("Bridge: 90.0 % balanced accuracy, 56.7 points above chance")
+    assert "90.0 to 90.0 %, excludes chance (33.3 %)" in words[0]
+    assert words[1].startswith("KD logits: 30.0 % balanced accuracy, 3.3 points below chance")
+    assert words[2] == "References: teacher 100.0 %."

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark.datasets import cache, registry
-from benchmark.datasets.eegmat import CHANNELS, read_header
+from benchmark.datasets.eegmat import CHANNELS
+from benchmark.edf import read_header
 from benchmark.errors import InputError
 from benchmark.splits import make_splits
 

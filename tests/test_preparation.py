@@ -140,7 +140,7 @@ def test_a_signal_too_short_for_a_filter_is_refused():
 
 
 def test_every_stage_works_on_all_leading_axes_at_once():
-    arguments = {"zscore": "window", "demean": "recording", "scale": 2.0}
+    arguments = {"zscore": "window", "demean": "recording", "each": "window", "scale": 2.0}
     signal = np.random.default_rng(2).standard_normal((2, 3, 2000))
     for stage in STAGES:
         default = 80 if stage.startswith("resample") else [1, 12]

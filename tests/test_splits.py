@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.splits import PARTS, Split, check, make_splits
+from benchmark.splits import PARTS, Moments, Split, check, make_splits
 
 FRACTIONS: dict[str, Any] = {"kind": "subjects", "train": 0.33, "val": 0.12, "pair": 0.33, "test": 0.22}
 KFOLD: dict[str, Any] = {"kind": "kfold", "folds": 5, "train": 0.4, "val": 0.2, "pair": 0.4}
@@ -115,3 +115,180 @@ def test_a_split_that_cannot_be_made_is_refused_in_one_line(n_subjects: int, opt
     with pytest.raises(InputError, match=named) as caught:
         make_splits(windows_of(n_subjects), options, seed=0)
     assert "\n" not in str(caught.value)
+
+
+# -- the published sizes, single subjects, and windows of one subject -------------------------------------------------
+
+PAPER: dict[str, Any] = {"kind": "paper", "train": 33, "val": 11, "pair": 33, "test": 22}
+WALK: dict[str, Any] = {**PAPER, "units": "windows", "folds": 5, "block_seconds": 30}
+
+
+def walk(seconds: float = 3.0, stride: float = 0.3, gaps: bool = True) -> tuple[np.ndarray, Moments]:
+    """Two subjects, three and one recordings of about four minutes; some windows were left out for their label."""
+    rng = np.random.default_rng(0)
+    subject, recording, start = [], [], []
+    for number, names in enumerate((("a/1", "a/2", "b/1"), ("a/1",))):
+        for name in names:
+            begins = stride * np.arange(int(rng.uniform(600, 900)))
+            if gaps:
+                begins = begins[np.repeat(rng.random(len(begins) // 20 + 1) < 0.85, 20)[: len(begins)]]
+            subject += [number] * len(begins)
+            recording += [name] * len(begins)
+            start += begins.tolist()
+    order = rng.permutation(len(subject))
+    return np.array(subject)[order], Moments(np.array(recording)[order], np.array(start)[order], seconds)
+
+
+def samples(indices: np.ndarray, subject: np.ndarray, moments: Moments, rate: int = 100) -> set[tuple[int, str, int]]:
+    """Every sample that the windows cover, by its own name."""
+    covered = set()
+    for k in indices:
+        first = round(moments.start[k] * rate)
+        for sample in range(first, first + round(moments.seconds * rate)):
+            covered.add((int(subject[k]), str(moments.recording[k]), sample))
+    return covered
+
+
+@pytest.mark.parametrize(
+    ("n_subjects", "options", "sizes"),
+    [
+        (99, PAPER, (33, 11, 33, 22)),
+        (100, PAPER, (33, 11, 33, 22)),  # the published sizes leave one of ISRUC's hundred out
+        (15, {"kind": "paper", "train": 5, "val": 2, "pair": 5, "test": 3}, (5, 2, 5, 3)),
+        (10, PAPER, (4, 1, 3, 2)),
+        (4, PAPER, (1, 1, 1, 1)),
+    ],
+)
+def test_the_published_sizes_are_kept_and_scaled_down_where_there_are_fewer(n_subjects: int, options, sizes):
+    subject = windows_of(n_subjects)
+    (split,) = make_splits(subject, {**options, "folds": 5}, seed=0)
+    assert tuple(len(m) for m in members(split, subject).values()) == sizes
+    assert split.leakage == "none"
+    assert not split.leaky
+    assert split.name == "paper"
+
+
+def test_one_subject_is_left_out_in_each_fold_and_each_once():
+    subject = windows_of(9)
+    splits = make_splits(subject, {**PAPER, "kind": "leave-one-subject-out"}, seed=2)
+    assert len(splits) == 9
+    tested = [members(split, subject)["test"] for split in splits]
+    assert all(len(one) == 1 for one in tested)
+    assert set.union(*tested) == set(range(9))
+    for split in splits:
+        assert sum(map(len, members(split, subject).values())) == 9
+
+
+def test_the_kind_can_be_changed_alone():
+    subject, moments = walk()
+    many = np.repeat(np.arange(8), 5)
+    for kind in ("kfold", "leave-one-subject-out", "paper"):
+        assert make_splits(many, {**WALK, "kind": kind}, seed=0)
+    assert make_splits(subject, {**WALK, "kind": "blocked"}, seed=0, moments=moments)
+
+
+def test_windows_drawn_at_random_overlap_across_parts_and_the_split_says_so():
+    subject, moments = walk()
+    (split,) = make_splits(subject, WALK, seed=0, moments=moments)
+    assert split.leakage == "samples"
+    assert split.leaky
+    sizes = [len(indices) for indices in split.parts().values()]
+    assert sum(sizes) == len(subject)
+    np.testing.assert_allclose(np.array(sizes) / len(subject), np.array([33, 11, 33, 22]) / 99, atol=1e-3)
+    shared = samples(split.train, subject, moments) & samples(split.test, subject, moments)
+    assert len(shared) > 1000
+    # Without the times, overlaps cannot be ruled out.
+    assert make_splits(subject, WALK, seed=0)[0].leaky
+
+
+def test_windows_drawn_at_random_that_do_not_overlap_share_subjects_only():
+    subject, moments = walk(seconds=0.3, stride=0.3)
+    (split,) = make_splits(subject, WALK, seed=0, moments=moments)
+    assert split.leakage == "subjects"
+    assert not split.leaky
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("gaps", [True, False])
+def test_in_blocks_no_sample_is_on_two_sides_and_a_window_lies_between(seed: int, gaps: bool):
+    subject, moments = walk(gaps=gaps)
+    (split,) = make_splits(subject, {**WALK, "kind": "blocked"}, seed=seed, moments=moments)
+    assert split.leakage == "subjects"
+    assert not split.leaky
+    covered = {part: samples(indices, subject, moments) for part, indices in split.parts().items()}
+    for a, one in covered.items():
+        # The same samples, each stretched by a window's length less one sample: still nothing in common.
+        stretched = {(s, name, k + d) for s, name, k in one for d in (0, 299)}
+        for b, other in covered.items():
+            if a != b:
+                assert not stretched & other
+    used = sum(len(indices) for indices in split.parts().values())
+    assert used > 0.7 * len(subject)
+    for part, wanted in {"train": 33, "val": 11, "pair": 33, "test": 22}.items():
+        assert abs(len(split.parts()[part]) / used - wanted / 99) < 0.08
+
+
+def test_the_seed_decides_the_blocks_and_the_order_of_windows_does_not():
+    subject, moments = walk()
+    options = {**WALK, "kind": "blocked"}
+    first, again, other = (make_splits(subject, options, seed, moments)[0] for seed in (0, 0, 1))
+    assert all(np.array_equal(first.parts()[part], again.parts()[part]) for part in PARTS)
+    assert not np.array_equal(first.test, other.test)
+    order = np.random.default_rng(3).permutation(len(subject))
+    shuffled = replace(moments, recording=moments.recording[order], start=moments.start[order])
+    (moved,) = make_splits(subject[order], options, 0, shuffled)
+    for part in PARTS:
+        np.testing.assert_array_equal(np.sort(order[moved.parts()[part]]), first.parts()[part])
+
+
+def test_a_sample_on_both_sides_is_caught():
+    subject, moments = walk(gaps=False)
+    (split,) = make_splits(subject, {**WALK, "kind": "blocked"}, seed=0, moments=moments)
+    unused = np.setdiff1d(np.arange(len(subject)), np.concatenate(list(split.parts().values())))
+    last = split.test[moments.start[split.test].argmax()]
+    near = [
+        k
+        for k in unused
+        if subject[k] == subject[last]
+        and moments.recording[k] == moments.recording[last]
+        and 0 < abs(moments.start[k] - moments.start[last]) < 6
+    ]
+    assert near
+    for extra in near:
+        leaking = replace(split, val=np.sort(np.append(split.val, extra)))
+        with pytest.raises(RuntimeError, match=r"of different parts"):
+            check(leaking, subject, moments, "subjects", gap=moments.seconds)
+    with pytest.raises(RuntimeError, match=r"subject \d is in train and in"):
+        check(split, subject, moments)
+    with pytest.raises(RuntimeError, match=r"is in train and in test"):
+        check(replace(split, test=np.sort(np.append(split.test, split.train[0]))), subject, moments, "samples")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({**WALK, "kind": "blocked", "block_seconds": None}, "split.block_seconds is None; give a number of seconds"),
+        ({**WALK, "kind": "blocked", "block_seconds": 1}, "at least the window's 3"),
+        ({**WALK, "units": "minutes"}, "split.units is 'minutes'; give subjects or windows"),
+        ({**WALK, "train": -1}, "split.train is -1"),
+        ({**WALK, "kind": "leave-one-out"}, "did you mean leave-one-subject-out"),
+        ({**WALK, "blocks": 3}, "unknown option split.blocks"),
+        ({**WALK, "kind": "leave-one-subject-out"}, "without fold 0 has 1 subjects"),
+    ],
+)
+def test_a_split_of_windows_that_cannot_be_made_is_refused_in_one_line(options, named: str):
+    subject, moments = walk()
+    with pytest.raises(InputError, match=named) as caught:
+        make_splits(subject, options, seed=0, moments=moments)
+    assert "\n" not in str(caught.value)
+
+
+def test_blocks_need_the_times_of_the_windows():
+    with pytest.raises(InputError, match="needs the times of the windows"):
+        make_splits(np.arange(9), {**WALK, "kind": "blocked"}, seed=0)
+
+
+def test_too_few_blocks_for_the_parts_are_refused():
+    moments = Moments(np.repeat(["a", "b", "c"], 30), np.tile(3.0 * np.arange(30), 3), 3.0)
+    with pytest.raises(InputError, match="none of the 3 blocks is left for val; lower it"):
+        make_splits(np.zeros(90, dtype=int), {**WALK, "kind": "blocked", "block_seconds": 90}, 0, moments)

@@ -103,6 +103,9 @@ def test_agreement_and_divergence():
     assert metrics.agreement(teacher * 5, teacher) == 1
     assert metrics.agreement(-teacher, teacher) == 0
     assert metrics.divergence(teacher + 7, teacher) == pytest.approx(0)
+    always = torch.tensor([[1.0, 0.0]] * 3)
+    assert metrics.agreement(always, teacher) == pytest.approx(2 / 3)
+    assert metrics.balanced_agreement(always, teacher) == 0.5
     p, q = teacher.softmax(1), torch.full((3, 2), 0.5)
     assert metrics.divergence(torch.zeros(3, 2), teacher) == pytest.approx(float((p * (p / q).log()).sum(1).mean()))
     assert metrics.divergence(torch.full((3, 2), float("nan")), teacher) == float("inf")

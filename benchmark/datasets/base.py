@@ -5,7 +5,8 @@ Shapes: N windows, C channels, T samples.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,15 @@ class SubjectWindows:
     recording: np.ndarray
 
 
+@dataclass(frozen=True)
+class Published:
+    """What was published about a data set, to hold what is found against it."""
+
+    subjects: int
+    windows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Windows by part of the split and class; they depend on which subjects a split draws."""
+
+
 class Dataset(ABC):
     """A reader of one data set. A subclass is one file in this package; options come from ``conf/data/<name>.yaml``."""
 
@@ -36,6 +46,9 @@ class Dataset(ABC):
     licence: ClassVar[str]
     citation: ClassVar[str]
     how_to_get: ClassVar[str]
+    published: ClassVar[Published | None] = None
+    code: ClassVar[tuple[ModuleType, ...]] = ()
+    """Modules besides its own and ``preparation`` that make its windows: a cache knows their version."""
 
     @abstractmethod
     def subjects(self) -> Sequence[str]:

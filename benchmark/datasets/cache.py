@@ -8,8 +8,12 @@ processes may fill one folder at once.
 import hashlib
 import inspect
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +30,7 @@ from benchmark.errors import InputError
 from benchmark.signals import SignalSpec
 
 FORMAT = 1
+MEMORY_PER_READER = 1 << 30  # bytes; a night of ISRUC takes about half of it
 
 
 def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress | bool = True) -> PairedWindows:
@@ -77,7 +82,9 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
 
 def content_key(dataset: Dataset) -> str:
     """sha256 over the data set's own key, the code that makes its windows, and the libraries' versions."""
-    source = Path(inspect.getfile(type(dataset))).read_bytes() + Path(preparation.__file__).read_bytes()
+    source = Path(inspect.getfile(type(dataset))).read_bytes()
+    for module in (preparation, *dataset.code):
+        source += Path(inspect.getfile(module)).read_bytes()
     content = {
         "format": FORMAT,
         "dataset": dataset.name,
@@ -140,20 +147,53 @@ def _fill(
     missing = [k for k, file in enumerate(files) if not _readable(file)]
     shown = progress is True and missing
     there = len(subjects) - len(missing)
-    with tqdm(
-        desc=f"reading {dataset.name}", total=len(subjects), initial=there, unit="subject", disable=not shown
-    ) as bar:
+    with (
+        tqdm(
+            desc=f"reading {dataset.name}", total=len(subjects), initial=there, unit="subject", disable=not shown
+        ) as bar,
+        closing(read_ahead(dataset, [subjects[k] for k in missing])) as reading,
+    ):
         for done, k in enumerate(missing, start=there):
             if callable(progress):
                 progress(done, len(subjects), subjects[k])
-            _write(_check(dataset.read(subjects[k]), specs, dataset, subjects[k]), specs, files[k])
+            _write(check_windows(next(reading), specs, dataset, subjects[k]), specs, files[k])
             bar.update()
     if callable(progress):
         progress(len(subjects), len(subjects), "")
     return files
 
 
-def _check(windows: SubjectWindows, specs: Mapping[str, SignalSpec], dataset: Dataset, subject: str) -> SubjectWindows:
+def read_ahead(dataset: Dataset, subjects: Sequence[str]) -> Generator[SubjectWindows, None, None]:
+    """The subjects' windows in order, read on all cores: no more of them at once than there are cores and memory.
+
+    In threads, because NumPy, SciPy and Arrow release the interpreter for what takes long, and windows of a night are
+    too large to be sent between processes.
+    """
+    waiting = deque(subjects)
+    running: deque[Future[SubjectWindows]] = deque()
+    workers = _workers(len(subjects))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(pool.submit(dataset.read, waiting.popleft()))
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _workers(n_subjects: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        free = cores * MEMORY_PER_READER
+    return max(1, min(cores, n_subjects, free // MEMORY_PER_READER))
+
+
+def check_windows(
+    windows: SubjectWindows, specs: Mapping[str, SignalSpec], dataset: Dataset, subject: str
+) -> SubjectWindows:
     """A reader's promises, held to before anything is kept."""
     where = f"data set {dataset.name}, subject {subject}"
     n = len(windows.label)

@@ -4,9 +4,7 @@
 """
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import numpy as np
 
 from benchmark.datasets import options
 from benchmark.datasets.base import Dataset, SubjectWindows
+from benchmark.edf import read_edf
 from benchmark.errors import InputError
 from benchmark.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
 from benchmark.signals import SignalSpec
@@ -160,56 +159,3 @@ class EEGMAT(Dataset):
         if self.reference == "average":
             scalp.set_eeg_reference("average", verbose="error")
         return scalp.get_data(picks="all") * 1e6, heart
-
-
-@dataclass(frozen=True)
-class EDFHeader:
-    """What the fixed part of an EDF header (Kemp et al. 1992) says about the file's size."""
-
-    n_records: int
-    record_bytes: int
-    header_bytes: int
-
-    @property
-    def file_bytes(self) -> int:
-        return self.header_bytes + self.n_records * self.record_bytes
-
-
-def read_header(file: Path) -> EDFHeader:
-    """The header of an EDF file; InputError where it is none."""
-    try:
-        with file.open("rb") as stream:
-            fixed = stream.read(256)
-            n_signals = int(fixed[252:256]) if len(fixed) == 256 and fixed[:8] == b"0       " else -1
-            if n_signals < 1:
-                raise ValueError("no EDF header")
-            # Behind each other for all signals: label 16, transducer 80, unit 8, physical and digital range 4 x 8,
-            # prefiltering 80, samples a record 8, reserved 32 bytes a signal.
-            stream.seek(256 + 216 * n_signals)
-            samples = [int(stream.read(8)) for _ in range(n_signals)]
-            return EDFHeader(int(fixed[236:244]), 2 * sum(samples), int(fixed[184:192]))
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download it again") from None
-    except ValueError:
-        raise InputError(f"{file}: not an EDF file; download it again") from None
-
-
-def read_edf(file: Path) -> "BaseRaw":
-    """The recording through MNE, in V; InputError where the file is missing, no EDF, or not whole.
-
-    MNE pads or drops what is missing from a truncated file with a warning at most, so its size is held against its
-    header first.
-    """
-    import mne  # takes seconds, and the windows of most runs are in the cache
-
-    header, size = read_header(file), file.stat().st_size
-    if size != header.file_bytes:
-        raise InputError(
-            f"{file}: {size} bytes, its header says {header.file_bytes}; it was cut short or changed, download it again"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return mne.io.read_raw_edf(file, preload=True, verbose="error")
-    except Exception as error:  # whatever MNE meets in a damaged header
-        raise InputError(f"{file}: MNE cannot read it ({type(error).__name__}: {error}); download it again") from error

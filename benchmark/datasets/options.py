@@ -1,6 +1,6 @@
 """Checks of data set options: each returns the value in the type asked for or raises a one-line InputError."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +68,10 @@ def folder(option: str, value: Any, contents: str, how_to_get: str) -> Path:
         found = "a file" if path.exists() else "nothing"
         raise InputError(f"data.{option} {path}: found {found}; give the folder of {contents} ({how_to_get})")
     return path
+
+
+def items(option: str, value: Any) -> list[Any]:
+    """A list, also where YAML gave another sequence."""
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+        raise InputError(f"option data.{option} is {value!r}; give a list such as [1, 2], or []")
+    return list(value)

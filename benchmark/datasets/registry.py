@@ -14,7 +14,7 @@ from benchmark.datasets.base import Dataset
 from benchmark.errors import InputError
 from benchmark.suggest import choose
 
-NOT_DATASETS = frozenset({"base", "cache", "options", "registry"})
+NOT_DATASETS = frozenset({"__main__", "base", "cache", "options", "registry"})
 NOT_OPTIONS = frozenset({"name", "split"})
 """Keys of ``conf/data/<name>.yaml`` that the data set's class does not take."""
 
@@ -38,7 +38,7 @@ def dataset_class(name: str) -> type[Dataset]:
 def defaults(name: str) -> dict[str, Any]:
     """The options of ``conf/data/<name>.yaml``, the one place where they are declared."""
     text = resources.files("benchmark.conf").joinpath("data", f"{name}.yaml").read_text(encoding="utf-8")
-    options = OmegaConf.to_container(OmegaConf.create(text))
+    options = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
     assert isinstance(options, dict)
     return {str(key): value for key, value in options.items() if key not in NOT_OPTIONS}
 

@@ -1,0 +1,34 @@
+"""The run in a sentence per transfer method: how far above chance, and where that leaves it among the references."""
+
+from analysis import methods
+from analysis.run import Run
+from analysis.tables import accuracy
+
+
+def verdict(run: Run) -> str:
+    """A line for each transfer method with final trials; empty without any."""
+    frame = accuracy.build(run)
+    if frame.is_empty() or run.n_classes is None:
+        return ""
+    rows = {row["method"]: row for row in frame.iter_rows(named=True) if row["balanced_accuracy"] is not None}
+    chance = 100 * rows["chance"]["balanced_accuracy"] if "chance" in rows else 100 / run.n_classes
+    ceilings = ", ".join(
+        f"{methods.label(name).lower()} {100 * rows[name]['balanced_accuracy']:.1f} %"
+        for name in methods.CEILINGS
+        if name in rows
+    )
+    lines = []
+    for name, row in rows.items():
+        if methods.kind(name) != "transfer":
+            continue
+        value, low, high = (
+            100 * row[f"balanced_accuracy{end}"] if row[f"balanced_accuracy{end}"] is not None else None
+            for end in ("", "_low", "_high")
+        )
+        words = f"{row['label']}: {value:.1f} % balanced accuracy, {abs(value - chance):.1f} points "
+        words += "above chance" if value >= chance else "below chance"
+        if low is not None and high is not None:
+            excluded = "excludes" if low > chance or high < chance else "includes"
+            words += f"; the 95 % interval over subjects, {low:.1f} to {high:.1f} %, {excluded} chance ({chance:.1f} %)"
+        lines.append(f"{words}.")
+    return "\n".join([*lines, *([f"References: {ceilings}."] if ceilings and lines else [])])

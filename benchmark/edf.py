@@ -1,0 +1,73 @@
+"""EDF recordings (Kemp et al. 1992) through MNE, after a look at the header: what is damaged is said in one line."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import InputError
+
+if TYPE_CHECKING:
+    from mne.io import BaseRaw
+
+
+@dataclass(frozen=True)
+class EDFHeader:
+    """What an EDF header says about the file's size and its channels."""
+
+    n_records: int
+    record_bytes: int
+    header_bytes: int
+    labels: tuple[str, ...]
+    rates: tuple[float, ...]  # Hz, a channel
+
+    @property
+    def file_bytes(self) -> int:
+        return self.header_bytes + self.n_records * self.record_bytes
+
+
+def read_header(file: Path) -> EDFHeader:
+    """The header of an EDF file; InputError where it is none."""
+    try:
+        with file.open("rb") as stream:
+            fixed = stream.read(256)
+            n_signals = int(fixed[252:256]) if len(fixed) == 256 and fixed[:8] == b"0       " else -1
+            if n_signals < 1:
+                raise ValueError("no EDF header")
+            labels = [stream.read(16).decode("latin1").strip() for _ in range(n_signals)]
+            # Behind each other for all signals: label 16, transducer 80, unit 8, physical and digital range 4 x 8,
+            # prefiltering 80, samples a record 8, reserved 32 bytes a signal.
+            stream.seek(256 + 216 * n_signals)
+            samples = [int(stream.read(8)) for _ in range(n_signals)]
+            seconds = float(fixed[244:252])
+            if not seconds > 0 or min(samples) < 1:
+                raise ValueError("records without samples")
+            rates = tuple(n / seconds for n in samples)
+            return EDFHeader(int(fixed[236:244]), 2 * sum(samples), int(fixed[184:192]), tuple(labels), rates)
+    except FileNotFoundError:
+        raise InputError(f"{file}: missing; download it again") from None
+    except (ValueError, OSError):
+        raise InputError(f"{file}: not an EDF file; download it again") from None
+
+
+def read_edf(file: Path, channels: Sequence[str] | None = None) -> "BaseRaw":
+    """The recording through MNE, in V; InputError where the file is missing, no EDF, or not whole.
+
+    MNE pads or drops what is missing from a truncated file with a warning at most, so its size is held against its
+    header first. ``channels`` are labels as in the header; None reads all. Any extension is taken.
+    """
+    import mne  # takes seconds, and the windows of most runs are in the cache
+
+    header, size = read_header(file), file.stat().st_size
+    if size != header.file_bytes:
+        raise InputError(
+            f"{file}: {size} bytes, its header says {header.file_bytes}; it was cut short or changed, download it again"
+        )
+    try:
+        with warnings.catch_warnings(), file.open("rb") as stream:
+            warnings.simplefilter("ignore")
+            included = None if channels is None else list(channels)
+            return mne.io.read_raw_edf(stream, preload=True, include=included, verbose="error")
+    except Exception as error:  # whatever MNE meets in a damaged header
+        raise InputError(f"{file}: MNE cannot read it ({type(error).__name__}: {error}); download it again") from error

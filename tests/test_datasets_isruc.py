@@ -1,0 +1,258 @@
+"""ISRUC: small .mat sets and .rec recordings in the published form, against an independent preparation."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from scipy import signal as sps
+
+from benchmark.datasets import cache, registry
+from benchmark.datasets.isruc import EEG
+from benchmark.errors import InputError
+from tests.formats import ISRUC_EEG, write_edf, write_isruc, write_isruc_labels
+
+RATE = 200
+STAGES = [0, 0, 1, 2, 3, 5, 2, 0]
+
+
+def night(n_epochs: int, seed: int) -> dict[str, np.ndarray]:
+    """Channel k is a sine of 2 + k Hz and 20 + k uV with a spike in each epoch; the ECG has the same spikes."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(n_epochs * 6000) / RATE
+    spikes = np.zeros(len(time))
+    spikes[marks(n_epochs)] = 1.0
+    signals = {name: (20 + k) * np.sin(2 * np.pi * (2 + k) * time) + 400 * spikes for k, name in enumerate(ISRUC_EEG)}
+    slow = 50 * np.sin(2 * np.pi * 1.1 * time) + 5 * rng.standard_normal(len(time))
+    return {**signals, "X2": slow + 900 * sps.lfilter([0.2, 0.6, 1.0, 0.6, 0.2], 1, np.roll(spikes, -2))}
+
+
+def marks(n_epochs: int) -> np.ndarray:
+    """The sample of each epoch's spike, counted from the start of the night."""
+    epoch = np.arange(n_epochs)
+    return epoch * 6000 + 1000 + 437 * epoch
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "isruc"
+    for number in (2, 10):
+        write_isruc(folder, number, {**night(8, number), "LOC_A2": np.zeros(48000)}, STAGES)
+    return folder
+
+
+def isruc(root: Path, **options):
+    return registry.build("isruc", {"root": str(root), **options})
+
+
+def test_epochs_are_counted_labelled_and_in_their_units(root: Path):
+    dataset = isruc(root)
+    assert dataset.subjects() == ["002", "010"]
+    assert dataset.classes == ("wake", "sleep")
+    windows = dataset.read("010")
+    assert windows.label.tolist() == [0, 0, 1, 1, 1, 1, 1, 0]
+    assert windows.start.tolist() == [30.0 * k for k in range(8)]
+    eeg, ecg = dataset.spec("eeg"), dataset.spec("ecg")
+    assert (eeg.channels, eeg.rate, eeg.n_samples, eeg.unit) == (("F3", "C3", "O1", "F4", "C4", "O2"), 200, 6000, "uV")
+    assert (ecg.channels, ecg.rate, ecg.n_samples, ecg.unit) == (("X2",), 100, 3000, "z")
+    time = np.arange(6000) / RATE
+    for k in range(6):
+        channel = windows.signals["eeg"][5, k].copy()
+        channel[marks(8)[5] - 5 * 6000] -= 400
+        np.testing.assert_allclose(channel, (20 + k) * np.sin(2 * np.pi * (2 + k) * time), atol=1e-3)
+
+
+def test_the_five_stages_keep_their_order(root: Path):
+    dataset = isruc(root, classes="stages")
+    assert dataset.classes == ("W", "N1", "N2", "N3", "REM")
+    assert dataset.read("002").label.tolist() == [0, 0, 1, 2, 3, 4, 2, 0]
+
+
+def test_the_ecg_is_prepared_in_each_epoch_as_published(root: Path):
+    """Against NumPy's interpolation and SciPy's filter, epoch by epoch."""
+    windows = isruc(root).read("002").signals["ecg"]
+    taps = sps.firwin(151, [0.05, 47], pass_zero="bandpass", fs=500)
+    for epoch, found in zip(night(8, 2)["X2"].reshape(8, 6000), windows[:, 0], strict=True):
+        up = np.interp(np.linspace(0, 5999, 15000), np.arange(6000), epoch)
+        filtered = sps.filtfilt(taps, 1.0, up)
+        down = np.interp(np.linspace(0, 14999, 3000), np.arange(15000), filtered)
+        np.testing.assert_allclose(found, (down - down.mean()) / down.std(), atol=2e-4)
+        assert abs(found.mean()) < 1e-5
+        assert abs(found.std() - 1) < 1e-5
+
+
+def test_both_modalities_show_the_same_moments_to_within_a_sample(root: Path):
+    windows = isruc(root).read("002")
+    expected = (marks(8) - 6000 * np.arange(8)) / RATE
+    eeg = windows.signals["eeg"].sum(axis=1).argmax(axis=-1) / 200
+    ecg = windows.signals["ecg"][:, 0].argmax(axis=-1) / 100
+    assert np.abs(eeg - expected).max() < 1 / 200
+    assert np.abs(ecg - expected).max() <= 1 / 100
+
+
+def test_the_raw_recording_is_read_from_edf_whatever_the_order_rates_and_reference(root: Path):
+    signals = night(8, 2)
+    channels = {"SaO2": (np.full(38 * 30, 95.0), 1), "X2": (signals["X2"] / 3, RATE)}
+    for name in reversed(ISRUC_EEG):
+        channels[name.replace("_A", "-M")] = (np.pad(signals[name], (0, 6000)), RATE)
+    channels["X2"] = (np.pad(signals["X2"] / 3, (0, 6000)), RATE)
+    write_edf(root / "RawData" / "2" / "2.rec", channels, seconds=9 * 30)
+    dataset = isruc(root, source="raw")
+    assert dataset.subjects() == ["002"]
+    raw, extracted = dataset.read("002"), isruc(root).read("002")
+    assert raw.label.tolist() == extracted.label.tolist()
+    # EDF holds the values to 1/128 uV; the scale of the ECG goes with its standardisation.
+    np.testing.assert_allclose(raw.signals["eeg"], extracted.signals["eeg"], atol=0.01)
+    np.testing.assert_allclose(raw.signals["ecg"], extracted.signals["ecg"], atol=0.01)
+
+
+def test_a_channel_against_the_mastoid_is_the_same_channel(root: Path):
+    expected = isruc(root).read("010")
+    signals = {name.replace("_A", "_M"): signal for name, signal in night(8, 10).items()}
+    write_isruc(root, 10, signals, STAGES)
+    np.testing.assert_array_equal(isruc(root).read("010").signals["eeg"], expected.signals["eeg"])
+
+
+def test_windows_go_through_the_cache_and_a_changed_label_never_meets_a_stale_one(root: Path, tmp_path: Path):
+    before = cache.load(isruc(root), "eeg", "ecg", tmp_path / "cache", progress=False)
+    assert np.bincount(before.label).tolist() == [6, 10]
+    write_isruc_labels(root, 2, [5, *STAGES[1:]])
+    after = cache.load(isruc(root), "eeg", "ecg", tmp_path / "cache", progress=False)
+    assert before.fingerprint != after.fingerprint
+    assert np.bincount(after.label).tolist() == [5, 11]
+
+
+def test_a_subject_may_be_left_out(root: Path):
+    assert isruc(root, exclude=[10]).subjects() == ["002"]
+    with pytest.raises(InputError, match=r"data.exclude names subject 40, .* has 2 subjects \(2 to 10\)"):
+        isruc(root, exclude=[40]).subjects()
+    with pytest.raises(InputError, match=r"data.exclude leaves no subject"):
+        isruc(root, exclude=[2, 10]).subjects()
+
+
+def without_a_label(root: Path) -> None:
+    write_isruc_labels(root, 2, STAGES[:-1])
+
+
+def with_an_unknown_label(root: Path) -> None:
+    write_isruc_labels(root, 2, [7, *STAGES[1:]])
+
+
+def with_too_few_labels(root: Path) -> None:
+    (root / "RawData" / "2" / "2_1.txt").write_text("0\n" * 30)
+
+
+def without_ecg(root: Path) -> None:
+    signals = night(8, 2)
+    del signals["X2"]
+    write_isruc(root, 2, signals, STAGES)
+
+
+def without_o2(root: Path) -> None:
+    signals = night(8, 2)
+    del signals["O2_A1"]
+    write_isruc(root, 2, signals, STAGES)
+
+
+def at_another_rate(root: Path) -> None:
+    halved = {name: signal.reshape(8, 6000)[:, ::2] for name, signal in night(8, 2).items()}
+    scipy.io.savemat(root / "ExtractedChannels" / "subject2.mat", halved)
+
+
+def of_text(root: Path) -> None:
+    scipy.io.savemat(root / "ExtractedChannels" / "subject2.mat", {**dict.fromkeys(ISRUC_EEG, "text"), "X2": "text"})
+
+
+def with_nan(root: Path) -> None:
+    signals = night(8, 2)
+    signals["C3_A2"][3 * 6000 + 5] = np.nan
+    write_isruc(root, 2, signals, STAGES)
+
+
+def truncated(root: Path) -> None:
+    file = root / "ExtractedChannels" / "subject2.mat"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def another_format(root: Path) -> None:
+    (root / "ExtractedChannels" / "subject2.mat").write_text("epoch,F3\n" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (without_a_label, "subject2.mat: channel F3_A2 has 8 epochs, the labels without the last 30 are 7"),
+        (with_an_unknown_label, "2_1.txt: line 1 is '7'; a label is one of 0 (W), 1 (N1)"),
+        (with_too_few_labels, "2_1.txt: 30 labels, of which the last 30 are not used"),
+        (without_ecg, "subject2.mat: no channel X2 among F3_A2"),
+        (without_o2, "subject2.mat: no channel O2_A1 or O2_M1 among F3_A2"),
+        (at_another_rate, "subject2.mat: channel F3_A2 has shape (8, 3000), not (epochs, 6000)"),
+        (of_text, "subject2.mat: channel F3_A2 holds <U4, not numbers"),
+        (with_nan, "subject2.mat: channel C3_A2 holds values that are not finite, the first in epoch 3"),
+        (truncated, "subject2.mat: channel X2 cannot be read"),
+        (another_format, "subject2.mat: not a whole MATLAB file"),
+    ],
+)
+def test_a_recording_that_cannot_be_used_is_named_in_one_line(root: Path, tmp_path: Path, damage, named: str):
+    damage(root)
+    with pytest.raises(InputError, match=re.escape(named)) as caught:
+        cache.load(isruc(root), "eeg", "ecg", tmp_path / "cache", progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_raw_recording_that_does_not_fit_its_labels_is_named(root: Path):
+    signals = {name: (signal[: 7 * 6000], RATE) for name, signal in night(8, 2).items()}
+    channels = {name.replace("_", "-"): values for name, values in signals.items()}
+    file = root / "RawData" / "2" / "2.rec"
+    write_edf(file, channels, seconds=210)
+    with pytest.raises(InputError, match=r"2.rec: 210 s long, its 8 labels take 240 s"):
+        isruc(root, source="raw").read("002")
+    write_edf(file, {**channels, "F3-A2": (channels["F3-A2"][0][::2], 100)}, seconds=210)
+    with pytest.raises(InputError, match=r"2.rec: F3-A2 is sampled at 100 Hz, ISRUC has 200 Hz"):
+        isruc(root, source="raw").read("002")
+    write_edf(file, {name: values for name, values in channels.items() if name != "C4-A1"}, seconds=210)
+    with pytest.raises(InputError, match=r"2.rec: no channel C4-A1 or C4-M1 among F3-A2"):
+        isruc(root, source="raw").read("002")
+    write_edf(file, channels, seconds=210)
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"2.rec: \d+ bytes, its header says \d+; it was cut short"):
+        isruc(root, source="raw").read("002")
+
+
+def test_a_missing_root_file_or_label_is_named(root: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"option data.root is not set; give the folder of ExtractedChannels/"):
+        registry.build("isruc")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: no ExtractedChannels/subject\*.mat in it; download it"):
+        isruc(tmp_path / "empty").subjects()
+    with pytest.raises(InputError, match=r"no RawData/\*/\*.rec in it"):
+        isruc(root, source="raw").subjects()
+    (root / "RawData" / "2" / "2_1.txt").unlink()
+    with pytest.raises(InputError, match=r"2_1.txt: missing, .* data.exclude=\[2\]"):
+        isruc(root).subjects()
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ({"source": "mat"}, "data.source is 'mat'; choose one of extracted, raw"),
+        ({"classes": "five"}, "data.classes is 'five'; choose one of wake_sleep, stages"),
+        ({"exclude": "8"}, "data.exclude is '8'; give a list"),
+        ({"exclude": ["eight"]}, "data.exclude holds 'eight'"),
+        ({"ecg": [{"zscores": "window"}]}, "option data.ecg: unknown preparation stage 'zscores'"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_in_one_line(root: Path, option, named: str):
+    with pytest.raises(InputError, match=re.escape(named)) as caught:
+        isruc(root, **option)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stage_that_the_recording_cannot_take_names_the_file(root: Path):
+    with pytest.raises(InputError, match=r"subject2.mat: preparation stage bandpass_fir: 120 Hz is not below half"):
+        isruc(root, ecg=[{"bandpass_fir": [1, 120]}]).read("002")
+
+
+def test_the_order_of_channels_is_the_papers():
+    assert tuple(EEG) == ("F3", "C3", "O1", "F4", "C4", "O2")
