@@ -31,6 +31,7 @@ CHECKS: dict[str, options.Check] = {
     "oracle.learning_rate": positive,
     "oracle.epochs": whole(1),
     "oracle.batch_size": whole(1),
+    "search.space": one_of("default", "paper"),
     "search.trials": whole(1),
     "search.folds": one_of("first", "each"),
     "search.batch": whole(1),
@@ -69,16 +70,33 @@ def load(words: Sequence[str]) -> dict[str, Any]:
         if override.value() not in choices(override.key_or_group):
             known = choices(override.key_or_group)
             raise InputError(f"unknown {override.input_line}; {choose(str(override.value()), known)}")
+    paper = any(o.key_or_group == "search.space" and o.value() == "paper" for o in values)
     store = ConfigStore.instance()
     for name in competitors.searchable():
         defaults = {key: option.default for key, option in competitors.options(name).items()}
-        store.store(group="method", name=name, node=defaults)
+        store.store(group="method", name=name, node=defaults | (_point(name, experiment) if paper else {}))
     first = [f"+method@{name}={name}" for name in competitors.searchable()] + [f"+experiment={experiment}"]
+    first += ["search.trials=1"] if paper else []
     first += [line for override in groups if (line := override.input_line)]
+    # Data that is given in place of an experiment's own may change the experiment's scale: conf/scale/<data>.yaml.
+    data = [str(override.value()) for override in groups if override.key_or_group == "data"]
+    first += [f"+scale={name}" for name in data[-1:] if name in choices("scale")]
     _check_keys(_compose(first), values)
     config = _compose(first + [line for override in values if (line := override.input_line)])
     _check_values(config)
     return config
+
+
+def _point(method: str, experiment: str) -> dict[str, Any]:
+    """The published options of a method in an experiment: a search space of one point. InputError if the bridge has
+    none; a method that the paper did not tune keeps its own space."""
+    published = competitors.search_space(method).PAPER
+    if method == "bridge" and experiment not in published:
+        raise InputError(
+            f"search.space=paper, but the paper has no {experiment}; choose one of {', '.join(published)} or "
+            "search.space=default"
+        )
+    return dict(published.get(experiment, {}))
 
 
 def _parse(words: Sequence[str]) -> list[Override]:

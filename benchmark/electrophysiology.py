@@ -35,19 +35,19 @@ SCALP = {
 # Root mean square of each band in uV, by state; and how often a minute the eyes blink.
 LEVELS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "sleep": {
-        "W": {"delta": 8, "theta": 5.5, "alpha": 11, "sigma": 2.2, "beta": 5, "muscle": 4.5, "blinks": 8},
-        "N1": {"delta": 9, "theta": 9, "alpha": 5.5, "sigma": 2.5, "beta": 4, "muscle": 2, "blinks": 1},
-        "N2": {"delta": 14, "theta": 9, "alpha": 4.5, "sigma": 6, "beta": 2.8, "muscle": 1.2, "blinks": 0},
-        "N3": {"delta": 32, "theta": 10, "alpha": 4, "sigma": 4.5, "beta": 2.3, "muscle": 1, "blinks": 0},
-        "REM": {"delta": 8, "theta": 9.5, "alpha": 4.8, "sigma": 2.0, "beta": 4, "muscle": 0.8, "blinks": 4},
+        "W": {"delta": 9, "theta": 6.0, "alpha": 8.5, "sigma": 2.6, "beta": 4.4, "muscle": 2.6, "blinks": 6},
+        "N1": {"delta": 10, "theta": 8, "alpha": 5.8, "sigma": 2.8, "beta": 3.7, "muscle": 1.8, "blinks": 1},
+        "N2": {"delta": 13, "theta": 8.5, "alpha": 4.9, "sigma": 4.5, "beta": 3.0, "muscle": 1.5, "blinks": 0},
+        "N3": {"delta": 24, "theta": 9, "alpha": 4.4, "sigma": 3.8, "beta": 2.6, "muscle": 1.3, "blinks": 0},
+        "REM": {"delta": 9.5, "theta": 8, "alpha": 5.4, "sigma": 2.5, "beta": 3.8, "muscle": 1.3, "blinks": 4},
     },
     "gait": {
-        "walking": {"delta": 14, "theta": 6.5, "alpha": 5.5, "sigma": 3.2, "beta": 6, "muscle": 7, "blinks": 12},
-        "freezing": {"delta": 11, "theta": 9.5, "alpha": 4.4, "sigma": 3.6, "beta": 8.2, "muscle": 8, "blinks": 12},
+        "walking": {"delta": 14, "theta": 5.8, "alpha": 6.0, "sigma": 3.2, "beta": 5.2, "muscle": 7, "blinks": 12},
+        "freezing": {"delta": 11, "theta": 14, "alpha": 3.8, "sigma": 4.0, "beta": 12, "muscle": 8, "blinks": 12},
     },
 }
-BETWEEN_SUBJECTS = 0.22  # standard deviation of the log amplitude of a band
-SLOW_CHANGE = 0.20  # the same, within a subject, over some ten seconds
+BETWEEN_SUBJECTS = 0.30  # standard deviation of the log amplitude of a band
+SLOW_CHANGE = 0.25  # the same, within a subject, over some ten seconds
 AROUSAL = {"delta": -0.15, "theta": -0.05, "alpha": 0.05, "sigma": -0.05, "beta": 0.12, "muscle": 0.15}
 
 STAGES = ("W", "N1", "N2", "N3", "REM")
@@ -62,6 +62,8 @@ STAGE_CHANGES = np.array(
     ]
 )
 WALKING_SECONDS, FREEZING_SECONDS = (4.0, 14.0), (3.0, 9.0)  # 40 % of the time frozen, as published
+SHUFFLING, FROZEN = (0.0, 0.35), (0.40, 1.0)  # severity of a bout of walking and of an episode of freezing
+TRANSITION_JITTER = 12.0  # seconds by which the body is ahead of the scored epoch or behind it
 
 STRIDE_RATE = 0.95  # strides a second
 TREMOR_RATE = 5.0  # Hz
@@ -88,7 +90,7 @@ class States:
 
 
 def night(rng: np.random.Generator, n_epochs: int, seconds: float, begin: float) -> States:
-    """A stage for each epoch: awake at first, then as ``STAGE_CHANGES`` says."""
+    """A stage for each epoch: awake at first, then as ``STAGE_CHANGES`` says. The middle of an epoch has its stage."""
     stages = np.zeros(n_epochs, dtype=np.int64)
     asleep = int(rng.integers(2, 7))
     for epoch in range(1, n_epochs):
@@ -97,7 +99,9 @@ def night(rng: np.random.Generator, n_epochs: int, seconds: float, begin: float)
         elif epoch > asleep:
             stages[epoch] = rng.choice(len(STAGES), p=STAGE_CHANGES[stages[epoch - 1]])
     changes = np.flatnonzero(np.diff(stages, prepend=-1))
-    return States(STAGES, stages[changes], begin + seconds * changes)
+    jitter = rng.uniform(-1, 1, len(changes)) * min(TRANSITION_JITTER, 0.4 * seconds)
+    jitter[0] = 0.0
+    return States(STAGES, stages[changes], begin + seconds * changes + jitter)
 
 
 def walk(rng: np.random.Generator, duration: float) -> States:
@@ -112,10 +116,17 @@ def walk(rng: np.random.Generator, duration: float) -> States:
         index.append(1 - index[-1])
 
 
+def severities(rng: np.random.Generator, states: States, time: np.ndarray) -> np.ndarray:
+    """How frozen a walk is at each time, in [0, 1]: each bout and each episode has a severity of its own."""
+    level = np.array([rng.uniform(*(FROZEN if index else SHUFFLING)) for index in states.index])
+    return level[np.maximum(np.searchsorted(states.onset, time, side="right") - 1, 0)]
+
+
 def eeg(
     rng: np.random.Generator,
     channels: Sequence[str],
     states: States,
+    weights: np.ndarray,
     levels: Mapping[str, Mapping[str, float]],
     arousal: np.ndarray,
     latent_rate: float,
@@ -130,6 +141,7 @@ def eeg(
     Parameters
     ----------
     channels : names whose first letter is the place (F, C, O) and whose digit is odd on the left.
+    weights : (S, L) at ``latent_rate`` Hz, how much of each state the body is in; columns add up to 1.
     levels : by state, the root mean square of each of ``BANDS`` in uV and the ``blinks`` a minute.
     arousal : (L,) at ``latent_rate`` Hz, of about unit variance; the heart follows it too.
     beats : (K,) seconds of the heart's beats.
@@ -139,16 +151,14 @@ def eeg(
     n = round(duration * rate)
     out = np.zeros((len(channels), n), dtype=np.float32)
     latent_time = np.arange(len(arousal)) / latent_rate
-    state = states.at(latent_time)
     time = np.arange(n) / rate
     place = [channel[0] for channel in channels]
     side = [0 if int(channel[1:]) % 2 else 1 for channel in channels]
     for band, (low, high) in BANDS.items():
         logs = np.log([levels[name][band] for name in states.names])
         logs = logs.mean() + effect * (logs - logs.mean())
-        wandering = BETWEEN_SUBJECTS * rng.standard_normal() + SLOW_CHANGE * slow(rng, len(state), 10.0, latent_rate)
-        steps = _smooth(logs[state], latent_rate)
-        amplitude = np.interp(time, latent_time, np.exp(steps + wandering + AROUSAL[band] * arousal))
+        wandering = BETWEEN_SUBJECTS * rng.standard_normal() + SLOW_CHANGE * slow(rng, len(arousal), 10.0, latent_rate)
+        amplitude = np.interp(time, latent_time, np.exp(logs @ weights + wandering + AROUSAL[band] * arousal))
         sections = sps.butter(2, (low, min(high, 0.45 * rate)), btype="bandpass", fs=rate, output="sos")
         sources = sps.sosfilt(sections, rng.standard_normal((2, n), dtype=np.float32), axis=-1)
         sources *= amplitude / sources.std()
@@ -167,7 +177,6 @@ def eeg(
 
 def emg(
     rng: np.random.Generator,
-    states: States,
     severity: np.ndarray,
     latent_rate: float,
     beats: np.ndarray,
@@ -229,14 +238,6 @@ def _add_blinks(
             k = round(at * rate)
             if k + width < n:
                 out[:, k : k + width] += noise * rng.uniform(50, 90) * reach[:, None] * shape.astype(np.float32)
-
-
-def _smooth(steps: np.ndarray, rate: float) -> np.ndarray:
-    """Over half a second, so that a rhythm does not jump."""
-    window = np.hanning(max(3, round(0.5 * rate)) + 2)[1:-1]
-    return np.convolve(np.pad(steps, len(window) // 2, mode="edge"), window / window.sum(), mode="same")[
-        len(window) // 2 : len(window) // 2 + len(steps)
-    ]
 
 
 def slow(rng: np.random.Generator, n: int, seconds: float, rate: float) -> np.ndarray:

@@ -6,6 +6,7 @@ old block whose pooled input is most like that output. Shapes: N windows of the 
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -92,6 +93,22 @@ def _unbiased_hsic(k: np.ndarray, m: np.ndarray) -> float:
     sums = float(k.sum() * m.sum()) / ((n - 1) * (n - 2))
     crossed = 2 * float(k.sum(0) @ m.sum(0)) / (n - 2)
     return (trace + sums - crossed) / (n * (n - 3))
+
+
+def rows(found: Positions, fold: int) -> list[dict[str, Any]]:
+    """A row for every pair of blocks, as ``positions.parquet`` keeps them."""
+    return [
+        {
+            "trial_id": f"positions-fold{fold}-{i}-{j}",
+            "fold": fold,
+            "bridge_input": i,
+            "bridge_output": j,
+            "quality": found.quality[i],
+            "similarity": found.similarity[i, j],
+            "chosen": (i, j) == (found.input, found.output),
+        }
+        for i, j in np.ndindex(*found.similarity.shape)
+    ]
 
 
 def select(task: Task, seed: int, debiased: bool = False) -> Positions:

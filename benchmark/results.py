@@ -71,6 +71,17 @@ PREDICTIONS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
+POSITIONS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "trial_id": pl.String,
+    "fold": pl.Int64,
+    "bridge_input": pl.Int64,
+    "bridge_output": pl.Int64,
+    "quality": pl.Float64,  # of the new block's output: macro-F1 of a probe of the teacher's pseudo-labels
+    "similarity": pl.Float64,  # of the new block's output and the old block's input: linear CKA
+    "chosen": pl.Boolean,
+}
+
+
 def versions() -> dict[str, str]:
     """Versions of what changes the numbers, and the machine they were measured on."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "optuna", "ray", "mne", "bridgebench")

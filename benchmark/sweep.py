@@ -21,7 +21,7 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 import analysis
-from benchmark import competitors, progress, results
+from benchmark import competitors, positions, progress, results
 from benchmark.config import check_methods, flatten
 from benchmark.datasets.base import PairedWindows
 from benchmark.encoders import registry
@@ -30,7 +30,7 @@ from benchmark.options import Blocks
 from benchmark.splits import make_splits
 from benchmark.task import Side, Task, load_data
 from benchmark.tensorboard import Board
-from benchmark.trial import SearchTrial, Spec, failed_row, run_final
+from benchmark.trial import NUMBER, SearchTrial, Spec, failed_row, open_task, run_final, search_spec
 
 PASSING = ("resume", "overwrite", "cluster")
 """Keys of a configuration that change no number."""
@@ -112,6 +112,7 @@ def start_ray(config: Mapping[str, Any]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard is written by this project
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # seconds are results: not behind everything else on the machine
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the older output obeys verbose=0
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -175,6 +176,20 @@ def prepare(config: Mapping[str, Any], folds: Sequence[int]) -> float:
     return saved
 
 
+# -- positions ------------------------------------------------------------------------------------------------------
+
+
+def _locate(config: Mapping[str, Any], fold: int) -> positions.Positions:
+    return positions.select(open_task(config, fold), config["seed"])
+
+
+def located(config: dict[str, Any], folder: Path, fold: int) -> dict[str, Any]:
+    """The configuration with the bridge's positions fixed by the two-stage rule; what it saw goes to a table."""
+    found = ray.get(ray.remote(**resources(config))(_locate).remote(config, fold))
+    results.append(folder / "positions.parquet", positions.rows(found, fold), results.POSITIONS)
+    return {**config, "bridge": {**config["bridge"], "input": found.input, "output": found.output}}
+
+
 # -- search ---------------------------------------------------------------------------------------------------------
 
 
@@ -197,21 +212,17 @@ class FixedOr:
 
 
 def define(trial: optuna.Trial, method: str, fixed: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
-    """Ask for what is searched; return what is fixed."""
+    """Ask for what is searched; return what is fixed, and the trial's number, which a resume does not change."""
     competitors.search_space(method).space(FixedOr(trial, fixed), blocks)
-    return {name: value for name, value in fixed.items() if value is not None}
+    return {**{name: value for name, value in fixed.items() if value is not None}, NUMBER: trial.number}
 
 
 class Watching:
     """What is shown and logged of a search while it runs."""
 
-    def __init__(self, board: Board, bar: progress.Bar, name: str):
-        self.board, self.bar, self.name = board, bar, name
+    def __init__(self, board: Board, bar: progress.Bar):
+        self.board, self.bar = board, bar
         self.best = float("-inf")
-
-    def row(self, trials: list, trial: Any, result: Mapping[str, Any]) -> dict[str, Any]:
-        """The trial's row under its number in the order of asking, which is the same after a resume."""
-        return {**json.loads(result["row"]), "trial_id": f"{self.name}-{trials.index(trial):03d}"}
 
 
 class Watcher(tune.Callback):
@@ -221,12 +232,12 @@ class Watcher(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         watching = type(self).current
-        watching.board.curve(watching.row(trials, trial, result), result["train_loss"])
+        watching.board.curve(json.loads(result["row"]), result["train_loss"])
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         watching, result = type(self).current, trial.last_result
         if "row" in result:
-            watching.board.finish(watching.row(trials, trial, result))
+            watching.board.finish(json.loads(result["row"]))
             watching.best = max(watching.best, result["score"])
             watching.bar.set_postfix_str(f"best agreement {watching.best:.3f}", refresh=False)
         watching.bar.update()
@@ -260,7 +271,7 @@ def search(
         {key[4:-1]: value for key, value in resources(config).items()},
     )
     with progress.Bar(chosen["trials"], f"search {method}, fold {fold}") as bar:
-        Watcher.current = Watching(board, bar, name)
+        Watcher.current = Watching(board, bar)
         if tune.Tuner.can_restore(str(store / name)):
             tuner = tune.Tuner.restore(
                 str(store / name), trainable=trainable, resume_unfinished=True, restart_errored=True
@@ -290,13 +301,12 @@ def search(
             )
         grid = tuner.fit()
     rows = []
-    for number in range(len(grid)):
-        result, trial_id = grid[number], f"{name}-{number:03d}"
+    for result in (grid[k] for k in range(len(grid))):
         if result.error is not None:
-            spec = Spec(method, "search", trial_id, fold, config["seed"], result.config or {})
+            spec = search_spec(method, fold, config["seed"], result.config or {})
             rows.append(failed_row(config, spec, str(result.error)))
         elif result.metrics and result.metrics.get("done"):
-            rows.append({**json.loads(result.metrics["row"]), "trial_id": trial_id})
+            rows.append(json.loads(result.metrics["row"]))
     return rows
 
 
@@ -383,7 +393,10 @@ def _run(config: dict[str, Any], folder: Path, blocks: Blocks, folds: list[int],
                 )
                 if len(mine) >= config["search"]["trials"]:
                     continue
-                rows = search(config, folder, method, fold, blocks, board)
+                chosen = config
+                if method == "bridge" and config["bridge"]["position"] == "two_stage":
+                    chosen = located(config, folder, fold)
+                rows = search(chosen, folder, method, fold, blocks, board)
                 results.append(trials, rows)
                 if len(rows) < config["search"]["trials"]:
                     raise KeyboardInterrupt

@@ -242,6 +242,16 @@ def run_final(config: Mapping[str, Any], spec: Spec) -> tuple[dict[str, Any], li
         return failed_row(config, spec, traceback.format_exc()), []
 
 
+NUMBER = "number"
+"""The key of a searched configuration under which the searcher gives the trial's number."""
+
+
+def search_spec(method: str, fold: int, seed: int, asked: Mapping[str, Any]) -> Spec:
+    """What the searcher asked for."""
+    options = {name: value for name, value in asked.items() if name != NUMBER}
+    return Spec(method, "search", f"{method}-fold{fold}-{asked.get(NUMBER, 0):03d}", fold, seed, options)
+
+
 class SearchTrial(tune.Trainable):
     """The Ray trainable: a step is a share of the epochs, a report is the row so far.
 
@@ -258,7 +268,7 @@ class SearchTrial(tune.Trainable):
 
     def _start(self, options: dict[str, Any]) -> None:
         run, method, fold = self.fixed
-        spec = Spec(method, "search", self.trial_id, fold, run["seed"], options)
+        spec = search_spec(method, fold, run["seed"], options)
         self.trial = Trial(open_task(run, fold), spec)
         self.running = self.trial.epochs()
         self.per_step = max(1, -(-self.trial.method.n_epochs // run["search"]["reports"]))

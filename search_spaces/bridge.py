@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import optuna
 
 OPTIONS = {
+    "position": Option("searched", one_of("searched", "two_stage")),
     "input": Option(None, new_block),
     "output": Option(None, old_block_or_head),
     "rank": Option(None, whole(1)),

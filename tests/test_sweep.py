@@ -173,7 +173,7 @@ def test_what_the_user_fixes_is_not_searched():
     trial = study.ask()
     fixed = {"rank": 3, "output": "head", "learning_rate": None, "loss": "mse"}
     found = sweep.define(trial, "bridge", fixed, Blocks(new=6, old=4))
-    assert found == {"rank": 3, "output": "head", "loss": "mse"}
+    assert found == {"rank": 3, "output": "head", "loss": "mse", "number": 0}
     assert set(trial.params) == {"input", "prototypes", "learning_rate"}
 
 
@@ -202,3 +202,19 @@ def test_ties_are_broken_by_divergence_then_size():
     assert sweep.choose(table, "bridge", 0) == {"trial": "d"}
     with pytest.raises(RunError, match="every trial of kd_logits failed"):
         sweep.choose(table, "kd_logits", 0)
+
+
+def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
+    folder, _ = runs
+    words = ("bridge.position=two_stage", "methods=[bridge]", "references=[]", "search.trials=2", "final.seeds=[0]")
+    done = start(folder, "two_stage", *words, "search.scheduler=asha")
+    assert done.returncode == 0, done.stderr
+    run = folder / "results" / "two_stage"
+    seen = results.read_parquet(run / "positions.parquet", results.POSITIONS)
+    chosen = seen.filter("chosen").row(0, named=True)
+    assert chosen["quality"] == seen["quality"].max()
+    similar = seen.filter(pl.col("bridge_input") == chosen["bridge_input"])["similarity"]
+    assert chosen["similarity"] == similar.max()
+    for column in ("bridge_input", "bridge_output"):
+        assert set(rows(folder, "two_stage")[column]) == {chosen[column]}
+    assert (run / "figures" / "positions.png").stat().st_size > 0

@@ -13,6 +13,7 @@ from benchmark.task import Task
 from benchmark.transfer import LOSSES, Bridge, tame
 
 BRIDGE = {
+    "position": "searched",
     "input": 1,
     "output": 1,
     "rank": 4,
