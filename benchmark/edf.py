@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ class EDFHeader:
     header_bytes: int
     labels: tuple[str, ...]
     rates: tuple[float, ...]  # Hz, a channel
+    ranged: tuple[bool, ...]  # whether a channel's physical and digital ranges are ones; MNE takes any
 
     @property
     def file_bytes(self) -> int:
@@ -35,16 +38,20 @@ def read_header(file: Path) -> EDFHeader:
             n_signals = int(fixed[252:256]) if len(fixed) == 256 and fixed[:8] == b"0       " else -1
             if n_signals < 1:
                 raise ValueError("no EDF header")
+            # Behind each other, for all signals each: label 16, transducer 80, unit 8, physical minimum and maximum and
+            # digital minimum and maximum 8 each, prefiltering 80, samples a record 8, reserved 32 bytes.
             labels = [stream.read(16).decode("latin1").strip() for _ in range(n_signals)]
-            # Behind each other for all signals: label 16, transducer 80, unit 8, physical and digital range 4 x 8,
-            # prefiltering 80, samples a record 8, reserved 32 bytes a signal.
+            stream.seek(256 + 104 * n_signals)
+            ends = np.array([_number(stream.read(8)) for _ in range(4 * n_signals)]).reshape(2, 2, n_signals)
+            ranged = np.isfinite(ends).all(axis=(0, 1)) & (ends[:, 0] != ends[:, 1]).all(axis=0)
             stream.seek(256 + 216 * n_signals)
             samples = [int(stream.read(8)) for _ in range(n_signals)]
             seconds = float(fixed[244:252])
-            if not seconds > 0 or min(samples) < 1:
+            if not 0 < seconds < np.inf or min(samples) < 1:
                 raise ValueError("records without samples")
             rates = tuple(n / seconds for n in samples)
-            return EDFHeader(int(fixed[236:244]), 2 * sum(samples), int(fixed[184:192]), tuple(labels), rates)
+            sizes = int(fixed[236:244]), 2 * sum(samples), int(fixed[184:192])
+            return EDFHeader(*sizes, tuple(labels), rates, tuple(ranged.tolist()))
     except FileNotFoundError:
         raise InputError(f"{file}: missing; download it again") from None
     except (ValueError, OSError):
@@ -64,6 +71,9 @@ def read_edf(file: Path, channels: Sequence[str] | None = None) -> "BaseRaw":
         raise InputError(
             f"{file}: {size} bytes, its header says {header.file_bytes}; it was cut short or changed, download it again"
         )
+    for label, ranged in zip(header.labels, header.ranged, strict=True):
+        if not ranged and (channels is None or label in channels):
+            raise InputError(f"{file}: its header gives no range of values for {label}; download it again")
     try:
         with warnings.catch_warnings(), file.open("rb") as stream:
             warnings.simplefilter("ignore")
@@ -71,3 +81,10 @@ def read_edf(file: Path, channels: Sequence[str] | None = None) -> "BaseRaw":
             return mne.io.read_raw_edf(stream, preload=True, include=included, verbose="error")
     except Exception as error:  # whatever MNE meets in a damaged header
         raise InputError(f"{file}: MNE cannot read it ({type(error).__name__}: {error}); download it again") from error
+
+
+def _number(field: bytes) -> float:
+    try:
+        return float(field)
+    except ValueError:
+        return float("nan")

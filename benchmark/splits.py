@@ -249,7 +249,7 @@ def _blocked(
     for name, mine in indices.items():
         if not len(mine):
             raise InputError(
-                f"option split.block_seconds is {seconds:g}: none of the {len(size)} blocks is left for {name}; lower it"
+                f"option split.block_seconds is {seconds:g}: none of {len(size)} blocks is left for {name}; lower it"
             )
     return _made(indices, "blocked")
 

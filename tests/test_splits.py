@@ -290,5 +290,5 @@ def test_blocks_need_the_times_of_the_windows():
 
 def test_too_few_blocks_for_the_parts_are_refused():
     moments = Moments(np.repeat(["a", "b", "c"], 30), np.tile(3.0 * np.arange(30), 3), 3.0)
-    with pytest.raises(InputError, match="none of the 3 blocks is left for val; lower it"):
+    with pytest.raises(InputError, match="none of 3 blocks is left for val; lower it"):
         make_splits(np.zeros(90, dtype=int), {**WALK, "kind": "blocked", "block_seconds": 90}, 0, moments)

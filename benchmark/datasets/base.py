@@ -6,11 +6,13 @@ Shapes: N windows, C channels, T samples.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmark.errors import InputError
 from benchmark.signals import SignalSpec
 
 
@@ -40,8 +42,8 @@ class Published:
 class Dataset(ABC):
     """A reader of one data set. A subclass is one file in this package; options come from ``conf/data/<name>.yaml``."""
 
-    name: ClassVar[str]
-    modalities: ClassVar[tuple[str, ...]]
+    name: str
+    modalities: tuple[str, ...]
     classes: tuple[str, ...]
     licence: ClassVar[str]
     citation: ClassVar[str]
@@ -49,6 +51,11 @@ class Dataset(ABC):
     published: ClassVar[Published | None] = None
     code: ClassVar[tuple[ModuleType, ...]] = ()
     """Modules besides its own and ``preparation`` that make its windows: a cache knows their version."""
+
+    @classmethod
+    def fetch(cls, folder: Path) -> None:
+        """Download the recordings into ``folder``, where their publisher lets a program do that, and check them."""
+        raise InputError(f"data set {cls.name} cannot be fetched by a program: {cls.how_to_get}")
 
     @abstractmethod
     def subjects(self) -> Sequence[str]:

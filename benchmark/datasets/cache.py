@@ -156,15 +156,15 @@ def _fill(
         for done, k in enumerate(missing, start=there):
             if callable(progress):
                 progress(done, len(subjects), subjects[k])
-            _write(check_windows(next(reading), specs, dataset, subjects[k]), specs, files[k])
+            _write(check_windows(next(reading).result(), specs, dataset, subjects[k]), specs, files[k])
             bar.update()
     if callable(progress):
         progress(len(subjects), len(subjects), "")
     return files
 
 
-def read_ahead(dataset: Dataset, subjects: Sequence[str]) -> Generator[SubjectWindows, None, None]:
-    """The subjects' windows in order, read on all cores: no more of them at once than there are cores and memory.
+def read_ahead(dataset: Dataset, subjects: Sequence[str]) -> Generator[Future[SubjectWindows], None, None]:
+    """The subjects' windows in order, as they are asked for, read on all cores: so many at once as memory allows.
 
     In threads, because NumPy, SciPy and Arrow release the interpreter for what takes long, and windows of a night are
     too large to be sent between processes.
@@ -177,7 +177,7 @@ def read_ahead(dataset: Dataset, subjects: Sequence[str]) -> Generator[SubjectWi
         while waiting or running:
             while waiting and len(running) < workers:
                 running.append(pool.submit(dataset.read, waiting.popleft()))
-            yield running.popleft().result()
+            yield running.popleft()
     finally:
         pool.shutdown(cancel_futures=True)
 

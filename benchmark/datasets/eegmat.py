@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmark import edf
 from benchmark.datasets import options
-from benchmark.datasets.base import Dataset, SubjectWindows
+from benchmark.datasets.base import Dataset, Published, SubjectWindows
 from benchmark.edf import read_edf
 from benchmark.errors import InputError
 from benchmark.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
@@ -29,6 +30,7 @@ CHANNELS = (
 RATE = 500.0
 REFERENCE = "A2-A1"  # one ear against the other: no scalp channel
 CONDITIONS = {"1": "rest", "2": "arithmetic"}
+FILES = "https://physionet.org/files/eegmat/1.0.0/"
 
 
 class EEGMAT(Dataset):
@@ -38,7 +40,9 @@ class EEGMAT(Dataset):
     modalities = ("eeg", "ecg")
     licence = "Open Data Commons Attribution License 1.0"
     citation = "Zyma et al., Data 4(1):14, 2019, doi 10.3390/data4010014; PhysioNet eegmat 1.0.0, doi 10.13026/C2JQ1P"
-    how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/"
+    how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/; python -m benchmark.datasets fetch eegmat"
+    published = Published(subjects=36)
+    code = (edf,)
 
     def __init__(
         self,
@@ -66,6 +70,19 @@ class EEGMAT(Dataset):
             raise InputError(f"option data.eeg_bandpass is {eeg_bandpass!r}; the upper edge must be below {RATE / 2:g}")
         self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "ecg": options.stages("ecg", ecg)}
         self.root = options.folder("root", root, "SubjectNN_1.edf and SubjectNN_2.edf", self.how_to_get)
+
+    @classmethod
+    def fetch(cls, folder: Path, url: str = FILES) -> None:
+        """All recordings of PhysioNet, held against its list of checksums; about 175 MB."""
+        from benchmark import download
+
+        by_hand = f"get the files by hand from {cls.how_to_get.partition(';')[0]}"
+        wanted = download.sums(download.text(f"{url}SHA256SUMS.txt", by_hand))
+        files = [name for name in wanted if re.fullmatch(r"Subject\d+_[12]\.edf|subject-info\.csv", name)]
+        if not files:
+            raise InputError(f"{url}SHA256SUMS.txt: names no recording; {by_hand}")
+        for name in sorted(files):
+            download.fetch(url + name, wanted[name], folder / name, by_hand)
 
     def subjects(self) -> Sequence[str]:
         found: dict[str, set[str]] = {}

@@ -46,6 +46,9 @@ EMG_COLUMNS = {
     "009": (28, 27, 30),
 }
 EMG = ("EMG1", "EMG2", "EMG3")
+API = "https://data.mendeley.com/public-api/datasets/r8gmbtv7w2"
+VERSION = 3
+HEADERS = {"Accept": "application/vnd.mendeley-public-dataset.1+json"}
 BLOCK = 4 << 20  # bytes of text that are parsed at once
 
 
@@ -91,6 +94,34 @@ class FOG(Dataset):
         given = options.folder("root", root, "FilteredData/001 to 012", self.how_to_get)
         inner = (given / name for name in ("FilteredData", "Filtered Data"))
         self.root = next((folder for folder in inner if folder.is_dir()), given)
+
+    @classmethod
+    def fetch(cls, folder: Path, url: str = API) -> None:
+        """All recordings of Mendeley Data, held against its checksums; about 3.9 GB."""
+        from benchmark import download
+
+        by_hand = f"get the files by hand from {cls.how_to_get.partition(';')[0]}"
+        try:
+            inside = {entry["id"]: entry for entry in download.listing(f"{url}/folders/{VERSION}", by_hand, HEADERS)}
+            wanted = []
+            for identifier, entry in inside.items():
+                parts = [entry["name"]]
+                while entry.get("parent_id") in inside and len(parts) < 5:
+                    entry = inside[entry["parent_id"]]
+                    parts.insert(0, entry["name"])
+                found = download.listing(f"{url}/files?folder_id={identifier}&version={VERSION}", by_hand, HEADERS)
+                for file in found:
+                    content, name = file["content_details"], "/".join([*parts, file["filename"]])
+                    path = re.fullmatch(r"(?:Filtered ?Data/)?(\d{3}/(?:OFF_\d+/)?task_\d+\.txt)", name)
+                    if path:
+                        checksum = f"sha256:{content['sha256_hash']}"
+                        wanted.append((content["download_url"], checksum, folder / "FilteredData" / path[1]))
+        except (KeyError, TypeError):
+            raise InputError(f"{url}: its listing has changed; {by_hand}") from None
+        if not wanted:
+            raise InputError(f"{url}: names no recording; {by_hand}")
+        for address, checksum, path in sorted(wanted, key=lambda one: one[2]):
+            download.fetch(address, checksum, path, by_hand)
 
     def subjects(self) -> Sequence[str]:
         found = sorted(f.name for f in self.root.iterdir() if f.is_dir() and re.fullmatch(r"\d{3}", f.name))

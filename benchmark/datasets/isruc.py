@@ -6,6 +6,7 @@ same night unfiltered, as EDF.
 """
 
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -164,7 +165,24 @@ def read_extracted(file: Path, n_epochs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _variables(file: Path) -> list[str]:
+    """Names of what the file holds, after its size was held against its elements': SciPy reads over a lost end."""
     try:
+        with file.open("rb") as stream:
+            header = stream.read(128)
+            order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+            if order is None:
+                raise ValueError("no header of MATLAB 5")
+            if header[124:126] in (b"\x00\x02", b"\x02\x00"):
+                raise NotImplementedError
+            end, size = 128, file.stat().st_size
+            while end < size:
+                stream.seek(end)
+                tag = stream.read(8)
+                if len(tag) < 8:
+                    raise ValueError(f"it ends within an element, at byte {size}")
+                end += 8 + struct.unpack(f"{order}II", tag)[1]
+            if end != size:
+                raise ValueError(f"{size} bytes, its elements take {end}")
         return [name for name, _, _ in scipy.io.whosmat(file, appendmat=False)]
     except FileNotFoundError:
         raise InputError(f"{file}: missing; download it again") from None

@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter1d
 from benchmark import electrophysiology
 from benchmark.datasets import options, registry
 from benchmark.datasets.base import Dataset, SubjectWindows
-from benchmark.electrophysiology import LEVELS, States, eeg, emg, night, slow, walk
+from benchmark.electrophysiology import LEVELS, States, eeg, emg, night, severities, slow, walk
 from benchmark.errors import InputError
 from benchmark.preparation import (
     DEFAULTS,
@@ -157,7 +157,7 @@ class Simulated(Dataset):
     """Recordings of simulated subjects, two modalities at once; nothing to download, the same in every run."""
 
     name = "simulated"
-    modalities = ("ecg", "ppg")
+    modalities: tuple[str, ...] = ("ecg", "ppg")
     licence = "none needed: made by this program"
     citation = "McSharry et al., IEEE Trans. Biomed. Eng. 50(3):289-294, 2003, for the shape of the ECG"
     how_to_get = "nothing to get: it is computed"
@@ -288,7 +288,13 @@ class Simulated(Dataset):
             levels = np.array([RESTLESS[name] for name in states.names])
             restless = np.exp(np.log(levels).mean() + self.effect * (np.log(levels) - np.log(levels).mean()))
             restless = restless[states.at(time)]
-        severity = gaussian_filter1d((states.at(time) == 1).astype(np.float64), 0.15 * LATENT_RATE, mode="nearest")
+        weights = np.zeros((0, len(time)))
+        if self.like == "isruc":
+            weights = (states.at(time) == np.arange(len(states.names))[:, None]).astype(np.float64)
+        elif self.like == "fog":
+            severity = severities(body, states, time)
+            weights = np.stack([1 - severity, severity])
+        weights = gaussian_filter1d(weights, 0.15 * LATENT_RATE, mode="nearest")
         signals: dict[str, np.ndarray] = {}
         for modality, rng in zip(self.modalities, sensors, strict=True):
             rate, channels = self.rates[modality], self.shape.channels[modality]
@@ -300,10 +306,21 @@ class Simulated(Dataset):
             elif modality == "eeg":
                 table = LEVELS["sleep" if self.like == "isruc" else "gait"]
                 signals["eeg"] = eeg(
-                    rng, channels, states, table, arousal, LATENT_RATE, beats, rate, duration, self.effect, self.noise
+                    rng,
+                    channels,
+                    states,
+                    weights,
+                    table,
+                    arousal,
+                    LATENT_RATE,
+                    beats,
+                    rate,
+                    duration,
+                    self.effect,
+                    self.noise,
                 )
             else:
-                signals["emg"] = emg(rng, states, severity, LATENT_RATE, beats, rate, duration, self.effect, self.noise)
+                signals["emg"] = emg(rng, weights[1], LATENT_RATE, beats, rate, duration, self.effect, self.noise)
         onset: dict[str, float] = {}
         for state, at in segments:
             onset.setdefault(state, at)
