@@ -4,6 +4,8 @@ from analysis import methods
 from analysis.run import Run
 from analysis.tables import accuracy
 
+BOUNDS = ("balanced_accuracy_low", "balanced_accuracy_high")
+
 
 def verdict(run: Run) -> str:
     """A line for each transfer method with final trials; empty without any."""
@@ -21,10 +23,8 @@ def verdict(run: Run) -> str:
     for name, row in rows.items():
         if methods.kind(name) != "transfer":
             continue
-        value, low, high = (
-            100 * row[f"balanced_accuracy{end}"] if row[f"balanced_accuracy{end}"] is not None else None
-            for end in ("", "_low", "_high")
-        )
+        value = 100 * row["balanced_accuracy"]
+        low, high = (None if row[name] is None else 100 * row[name] for name in BOUNDS)
         words = f"{row['label']}: {value:.1f} % balanced accuracy, {abs(value - chance):.1f} points "
         words += "above chance" if value >= chance else "below chance"
         if low is not None and high is not None:

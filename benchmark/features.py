@@ -77,7 +77,7 @@ class Store:
         # Columns are filled on disk and then laid into one record batch, so that reading is one contiguous map
         # and writing never holds a split in memory.
         columns: dict[str, np.memmap] = {}
-        parts = {}
+        parts: dict[str, Path] = {}
         try:
             row = 0
             for batch in batches:

@@ -258,7 +258,11 @@ class SearchTrial(tune.Trainable):
     Actors are reused: the next configuration finds torch imported and the task open.
     """
 
-    def setup(self, config: dict[str, Any], *, run: Mapping[str, Any], method: str, fold: int) -> None:
+    def setup(
+        self, config: dict[str, Any], run: Mapping[str, Any] | None = None, method: str = "", fold: int = 0
+    ) -> None:
+        """``run``, ``method`` and ``fold`` are the same for all trials; ``tune.with_parameters`` gives them."""
+        assert run is not None
         self.fixed = (run, method, fold)
         self._start(config)
 
