@@ -54,7 +54,7 @@ STAGES = ("W", "N1", "N2", "N3", "REM")
 # From epoch to epoch; about a quarter of a night is spent awake, as in ISRUC's patients.
 STAGE_CHANGES = np.array(
     [
-        [0.88, 0.12, 0.00, 0.00, 0.00],
+        [0.84, 0.16, 0.00, 0.00, 0.00],
         [0.08, 0.45, 0.42, 0.00, 0.05],
         [0.03, 0.04, 0.82, 0.07, 0.04],
         [0.02, 0.00, 0.08, 0.90, 0.00],
@@ -92,7 +92,7 @@ class States:
 def night(rng: np.random.Generator, n_epochs: int, seconds: float, begin: float) -> States:
     """A stage for each epoch: awake at first, then as ``STAGE_CHANGES`` says. The middle of an epoch has its stage."""
     stages = np.zeros(n_epochs, dtype=np.int64)
-    asleep = int(rng.integers(2, 7))
+    asleep = int(rng.integers(2, 6))
     for epoch in range(1, n_epochs):
         if epoch == asleep:
             stages[epoch] = 1

@@ -2,14 +2,17 @@
 
 One pretext task for all encoders, a spectral regression: the encoder sees a part of a window, and through a linear
 head that is thrown away afterwards, the pooled output of *every* block describes the whole window: its spectrum, the
-rhythm of its envelope (which holds heart and breathing rate), and the spread of its values. Pooled, because pooled
-features are what probes, heads and bridges read; at every block, because a bridge can leave and enter at any.
+rhythm of its envelope, its period (of a heart: the time between two beats), and the spread of its values. Pooled,
+because pooled features are what probes, heads and bridges read; at every block, because a bridge can leave and enter
+at any. Windows are stretched in time at random, and what is to be described with them: else, with few subjects, rate
+is learnt from the shape of the beats that a subject happens to have.
 
-Shapes: N windows, C channels, T samples, K descriptors, B windows of a batch.
+Shapes: N windows, C channels, T samples, K descriptors, V views of a window, B windows of a batch.
 """
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +38,8 @@ PERIOD_RATE = 50.0  # Hz, of the upstrokes
 PERIOD_SHORTEST, PERIOD_LONGEST = 0.33, 1.7  # s
 PERIOD_SMOOTHING = 0.08  # s
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+PERIOD_WEIGHT = 4.0  # of the other groups' weights, for a perfectly periodic signal
+CHUNK = 256  # windows that are described at once
 WARM_UP = 0.15  # fraction of all steps
 LARGEST_GRADIENT = 1.0
 
@@ -49,11 +54,18 @@ def _not_negative(value: Any, blocks: object) -> str | None:
     return None if right else "a number of at least 0"
 
 
+def _stretch(value: Any, blocks: object) -> str | None:
+    right = isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= 2
+    return None if right else "a factor from 1 (none) to 2"
+
+
 OPTIONS: Mapping[str, Check] = {
     "epochs": whole(1),
     "batch_size": whole(2),
     "learning_rate": positive,
     "weight_decay": _not_negative,
+    "stretch": _stretch,
+    "views": whole(1),
     "masked": _fraction,
     "span_seconds": positive,
     "tokens": whole(1),
@@ -89,13 +101,14 @@ def pretrain(
             f"option pretraining.batch_size is {size}, there are {len(windows)} windows to train on; lower it"
         )
     begin = time.perf_counter()
-    target = torch.from_numpy(describe(windows, encoder.signal.rate))
     rng = np.random.default_rng(seed)
+    views = View.draw(len(windows), options["views"], options["stretch"], rng)
+    target = torch.from_numpy(targets(windows, views, encoder.signal.rate))
     device = encoder.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # of the heads, and of dropout
         widths = [encoder.shape_at(block)[1] for block in range(1, encoder.n_blocks + 1)]
-        heads = nn.ModuleList(_head(width, target.shape[1]) for width in widths).to(device)
+        heads = nn.ModuleList(_head(width, target.shape[-1]) for width in widths).to(device)
         parameters = [*encoder.requires_grad_(True).train().parameters(), *heads.parameters()]
         optimizer = torch.optim.AdamW(
             [parameter for parameter in parameters if parameter.requires_grad],
@@ -109,10 +122,12 @@ def pretrain(
         losses = []
         for epoch in range(options["epochs"]):
             order = rng.permutation(len(windows))[: len(windows) // size * size].reshape(-1, size)
+            view = epoch % options["views"]
             errors = torch.zeros(len(widths))
             for batch in order:
-                wanted = target[batch].to(device)
-                pooled = [encoder.pool(hidden) for hidden in _see(encoder, windows[batch], options, rng)]
+                wanted = target[view, batch].to(device)
+                stretched = views.of(windows[batch], batch, view)
+                pooled = [encoder.pool(hidden) for hidden in _see(encoder, stretched, options, rng)]
                 each = torch.stack([F.mse_loss(h(x), wanted) for h, x in zip(heads, pooled, strict=True)])
                 loss = each[-1] + each[:-1].sum() / max(1, len(each) - 1)
                 optimizer.zero_grad()
@@ -125,7 +140,7 @@ def pretrain(
             progress(epoch + 1, options["epochs"], f"pre-training {encoder.name}")
     encoder.zero_grad(set_to_none=True)
     _settle_statistics(encoder, windows, size)
-    explained = 1 - errors / target.var(dim=0).mean()
+    explained = 1 - errors / target.square().mean()
     return {
         "windows": len(windows),
         "epochs": options["epochs"],
@@ -148,37 +163,78 @@ def check(options: Mapping[str, Any]) -> None:
             raise InputError(f"pretraining.{name}={options[name]} cannot be used; give {accepted}")
 
 
-def describe(windows: np.ndarray, rate: float) -> np.ndarray:
-    """What each window is like, as a whole: the regression's target.
+@dataclass(frozen=True)
+class View:
+    """How each window is stretched in each view: ``factor`` (N, V), above 1 for slower; ``start`` (N, V) in [0, 1)."""
 
-    Groups of equal weight, each descriptor standardised over the windows: the log spectrum's mean and, with several
-    channels, its deviation over channels; the log spectrum of the envelope; the period; the quantiles of the values.
+    factor: np.ndarray
+    start: np.ndarray
 
-    Parameters
-    ----------
-    windows : (N, C, T).
-    rate : Hz.
+    @classmethod
+    def draw(cls, n_windows: int, n_views: int, largest: float, rng: np.random.Generator) -> "View":
+        factor = np.exp(rng.uniform(-np.log(largest), np.log(largest), size=(n_windows, n_views)))
+        return cls(factor, rng.random((n_windows, n_views)))
 
-    Returns
-    -------
-    (N, K) float32; the mean square of a row is about 1.
+    def of(self, windows: np.ndarray, indices: np.ndarray, view: int) -> np.ndarray:
+        """One view (B, C, T) of ``windows`` (B, C, T), which are those at ``indices``, by linear interpolation.
+
+        A window that is made slower is cropped to a random part; one that is made faster goes on from its beginning.
+        """
+        factor, start = self.factor[indices, view, None], self.start[indices, view, None]
+        last = windows.shape[-1] - 1
+        position = np.maximum(0.0, 1 - 1 / factor) * last * start + np.arange(last + 1) / factor
+        position = np.where(position > last, position - last, position)
+        left = np.minimum(position.astype(np.int64), last - 1)
+        fraction = (position - left).astype(np.float32)[:, None]
+        before = np.take_along_axis(windows, left[:, None], axis=-1)
+        after = np.take_along_axis(windows, left[:, None] + 1, axis=-1)
+        return before + fraction * (after - before)
+
+
+def targets(windows: np.ndarray, views: View, rate: float) -> np.ndarray:
+    """What each view of each window is like as a whole: the descriptors, (V, N, K) float32, each standardised.
+
+    A group's weight in the loss does not depend on how many descriptors it has. The groups weigh the same but for the
+    period, which weighs more, in so far as the signals are periodic. The mean square of all is about 1.
+    """
+    n_windows, n_views = views.factor.shape
+    rows = [
+        describe(views.of(windows[chunk], chunk, view), rate)
+        for view in range(n_views)
+        for chunk in np.array_split(np.arange(n_windows), -(-n_windows // CHUNK))
+    ]
+    groups = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    weights = dict.fromkeys(groups, 1.0)
+    weights["period"] = PERIOD_WEIGHT * float(np.clip(np.median(groups["period"][:, 1]), 0.0, 1.0))
+    total, n = sum(weights.values()), sum(group.shape[1] for group in groups.values())
+    scaled = [
+        _standardise(group) * np.sqrt(weights[name] / total * n / group.shape[1]) for name, group in groups.items()
+    ]
+    return np.concatenate(scaled, axis=1).astype(np.float32).reshape(n_views, n_windows, n)
+
+
+def describe(windows: np.ndarray, rate: float) -> dict[str, np.ndarray]:
+    """Groups of descriptors of windows (N, C, T) sampled at ``rate`` Hz; each group is (N, number of descriptors).
+
+    ``spectrum``: the mean over channels of the log spectrum; ``contrast``, with several channels: its deviation over
+    them; ``rhythm``; ``period``; ``values``: quantiles.
     """
     windows = windows.astype(np.float64)
     spectrum = log_spectrum(windows, rate)
-    groups = [spectrum.mean(axis=1), rhythm(windows, rate), period(windows, rate)]
-    groups.append(np.quantile(windows, QUANTILES, axis=-1).mean(axis=-1).T)
-    if windows.shape[1] > 1:
-        groups.append(spectrum.std(axis=1))
-    n = sum(group.shape[1] for group in groups)
-    scaled = [_standardise(group) * np.sqrt(n / len(groups) / group.shape[1]) for group in groups]
-    return np.concatenate(scaled, axis=1).astype(np.float32)
+    groups = {
+        "spectrum": spectrum.mean(axis=1),
+        "rhythm": rhythm(windows, rate),
+        "period": period(windows, rate),
+        "values": np.quantile(windows, QUANTILES, axis=-1).mean(axis=-1).T,
+    }
+    return groups | {"contrast": spectrum.std(axis=1)} if windows.shape[1] > 1 else groups
 
 
 def log_spectrum(windows: np.ndarray, rate: float) -> np.ndarray:
     """(N, C, T) -> (N, C, K): log mean power (Welch, 4 s segments) in bands of equal width in log frequency."""
     length = min(windows.shape[-1], round(4 * rate))
     frequency, power = sps.welch(windows, rate, nperseg=length, axis=-1)
-    floor = 1e-8 * power.mean() + np.finfo(np.float64).tiny
+    floor = 1e-8 * power.mean(axis=(-1, -2), keepdims=True) + np.finfo(np.float64).tiny
     edges = np.geomspace(LOWEST, min(HIGHEST, 0.45 * rate), BANDS + 1)
     return _log_bands(frequency, power, edges, floor)
 
@@ -224,14 +280,15 @@ def period(windows: np.ndarray, rate: float) -> np.ndarray:
     return np.stack([np.log((lags[best] + np.clip(shift, -0.5, 0.5)) / rate), here[row, best]], axis=-1)
 
 
-def _log_bands(frequency: np.ndarray, power: np.ndarray, edges: np.ndarray, floor: float) -> np.ndarray:
+def _log_bands(frequency: np.ndarray, power: np.ndarray, edges: np.ndarray, floor: np.ndarray | float) -> np.ndarray:
     inside = [(frequency >= low) & (frequency < high) for low, high in pairwise(edges)]
     return np.log(np.stack([power[..., band].mean(axis=-1) for band in inside if band.any()], axis=-1) + floor)
 
 
 def _standardise(values: np.ndarray) -> np.ndarray:
     deviation = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0)
+    # An artefact may be many deviations away; what it would pull the squared error by is bounded.
+    return np.clip((values - values.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0), -5.0, 5.0)
 
 
 def _head(width: int, n_descriptors: int) -> nn.Module:
