@@ -11,9 +11,9 @@ Shapes: N windows, C channels, T samples, K descriptors, V views of a window, B 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def _stretch(value: Any, blocks: object) -> str | None:
 
 
 OPTIONS: Mapping[str, Check] = {
-    "epochs": whole(1),
+    "steps": whole(1),
     "batch_size": whole(2),
     "learning_rate": positive,
     "weight_decay": _not_negative,
@@ -86,69 +86,69 @@ def pretrain(
 
     Returns
     -------
-    ``windows``, ``epochs``, ``steps``, ``seconds``, ``loss`` (of each epoch) and ``explained``: for each block, the
-    fraction of the descriptors' variance that its head explained in the last epoch.
+    ``windows``, ``steps``, ``seconds``, ``loss`` (the last block's at each step) and ``explained``: for each block,
+    the fraction of the descriptors' variance that its head explained in the last tenth of the steps.
 
     Raises
     ------
     InputError
-        For an option that is missing, unknown or out of range, and for fewer windows than a batch.
+        For an option that is missing, unknown or out of range, and for fewer than 2 windows.
     """
     check(options)
-    size = options["batch_size"]
-    if len(windows) < size:
-        raise InputError(
-            f"option pretraining.batch_size is {size}, there are {len(windows)} windows to train on; lower it"
-        )
+    if len(windows) < 2:
+        raise InputError(f"{len(windows)} windows are too few to pre-train {encoder.name} on; give at least 2")
+    size = min(options["batch_size"], len(windows))
     begin = time.perf_counter()
     rng = np.random.default_rng(seed)
-    views = View.draw(len(windows), options["views"], options["stretch"], rng)
+    steps, device = options["steps"], encoder.device
+    n_views = min(options["views"], -(-steps * size // len(windows)))  # no more than the steps get to see
+    views = View.draw(len(windows), n_views, options["stretch"], rng)
     target = torch.from_numpy(targets(windows, views, encoder.signal.rate))
-    device = encoder.device
+    batches = _batches(len(windows), size, rng)
+    losses = np.empty((steps, encoder.n_blocks))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # of the heads, and of dropout
         widths = [encoder.shape_at(block)[1] for block in range(1, encoder.n_blocks + 1)]
         heads = nn.ModuleList(_head(width, target.shape[-1]) for width in widths).to(device)
         parameters = [*encoder.requires_grad_(True).train().parameters(), *heads.parameters()]
-        optimizer = torch.optim.AdamW(
-            [parameter for parameter in parameters if parameter.requires_grad],
-            lr=options["learning_rate"],
-            weight_decay=options["weight_decay"],
-        )
-        steps = options["epochs"] * (len(windows) // size)
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=options["learning_rate"], weight_decay=options["weight_decay"])
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, options["learning_rate"], total_steps=steps + 1, pct_start=WARM_UP
         )
-        losses = []
-        for epoch in range(options["epochs"]):
-            order = rng.permutation(len(windows))[: len(windows) // size * size].reshape(-1, size)
-            view = epoch % options["views"]
-            errors = torch.zeros(len(widths))
-            for batch in order:
-                wanted = target[view, batch].to(device)
-                stretched = views.of(windows[batch], batch, view)
-                pooled = [encoder.pool(hidden) for hidden in _see(encoder, stretched, options, rng)]
-                each = torch.stack([F.mse_loss(h(x), wanted) for h, x in zip(heads, pooled, strict=True)])
-                loss = each[-1] + each[:-1].sum() / max(1, len(each) - 1)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
-                optimizer.step()
-                schedule.step()
-                errors += each.detach().cpu() / len(order)
-            losses.append(errors[-1].item())
-            progress(epoch + 1, options["epochs"], f"pre-training {encoder.name}")
+        for step in range(steps):
+            epoch, batch = next(batches)
+            view = epoch % n_views
+            wanted = target[view, batch].to(device)
+            outputs = _see(encoder, views.of(windows[batch], batch, view), options, rng)
+            each = torch.stack(
+                [F.mse_loss(head(encoder.pool(hidden)), wanted) for head, hidden in zip(heads, outputs, strict=True)]
+            )
+            loss = each[-1] + each[:-1].sum() / max(1, len(each) - 1)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+            optimizer.step()
+            schedule.step()
+            losses[step] = each.detach().cpu().numpy()
+            progress(step + 1, steps, f"pre-training {encoder.name}")
     encoder.zero_grad(set_to_none=True)
     _settle_statistics(encoder, windows, size)
-    explained = 1 - errors / target.square().mean()
+    last = losses[-max(1, steps // 10) :].mean(axis=0)
     return {
         "windows": len(windows),
-        "epochs": options["epochs"],
         "steps": steps,
         "seconds": time.perf_counter() - begin,
-        "loss": losses,
-        "explained": explained.tolist(),
+        "loss": losses[:, -1].tolist(),
+        "explained": (1 - last / float(target.square().mean())).tolist(),
     }
+
+
+def _batches(n: int, size: int, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+    """(epoch, indices) without end; what is left over at the end of an epoch is dropped."""
+    for epoch in count():
+        for batch in rng.permutation(n)[: n // size * size].reshape(-1, size):
+            yield epoch, batch
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from benchmark.options import Blocks
         (["seach.trials=2"], "did you mean search.trials?"),
         (["data=eegmad"], "did you mean eegmat?"),
         (["encoder@new=papagai"], "did you mean papagei?"),
-        (["bridge=3"], "bridge holds bridge.input"),
+        (["bridge=3"], "bridge holds bridge.position, bridge.input"),
         (["search.trials=many"], "give a whole number of at least 1"),
         (["search.scheduler=hyperband"], "one of none, asha, median"),
         (["methods=[bridge,kd_logit]"], "did you mean kd_logits?"),
