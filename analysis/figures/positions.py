@@ -33,7 +33,7 @@ def draw(run: Run) -> Figure | None:
     left.set_yticks(blocks)
     left.invert_yaxis()
     image = right.imshow(similarity, cmap="viridis", vmin=0, vmax=max(similarity.max(), 1e-9), aspect="auto")
-    right.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5))
+    right.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5, clip_on=False))
     right.set_xlabel("input of old block j")
     right.set_xticks(np.arange(similarity.shape[1]))
     right.spines[:].set_visible(False)
