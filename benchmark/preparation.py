@@ -82,8 +82,11 @@ def bandpass_chebyshev(signal: np.ndarray, rate: float, low: float, high: float)
 
 def zscore(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
     """Zero mean and unit variance of each row; a constant row becomes zeros."""
-    centred = signal - signal.mean(axis=-1, keepdims=True)
-    deviation = centred.std(axis=-1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = signal - signal.mean(axis=-1, keepdims=True)
+        deviation = centred.std(axis=-1, keepdims=True)
+    if np.isinf(deviation).any():
+        raise InputError("preparation stage zscore met values too large to be a signal; get the recording again")
     # Rounding leaves a constant row a deviation of about 1e-16 of its level: dividing by it would make noise.
     flat = deviation <= 1e-12 * np.maximum(1.0, np.abs(signal).max(axis=-1, keepdims=True, initial=0.0))
     return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation)), rate

@@ -26,6 +26,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "trial_id": pl.String,
     "seed": pl.Int64,
     "fold": pl.Int64,
+    "leakage": pl.String,  # what parts of the split share: "none" | "subjects" | "samples": leaky
     "status": pl.String,  # "done" | "failed" | "pruned"
     "error": pl.String,
     "trainable_parameters": pl.Int64,

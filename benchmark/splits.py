@@ -218,10 +218,10 @@ def _blocked(
     if moments is None:
         raise InputError("option split.kind is blocked, which needs the times of the windows; choose another kind")
     seconds = options.get("block_seconds")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= moments.seconds:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 2 * moments.seconds:
         raise InputError(
-            f"option split.block_seconds is {seconds!r}; give a number of seconds, at least the window's "
-            f"{moments.seconds:g}"
+            f"option split.block_seconds is {seconds!r}; give a number of seconds, at least twice the "
+            f"window's {moments.seconds:g}"
         )
     recording = _recordings(subject, moments)
     first = np.full(recording.max(initial=-1) + 1, np.inf)
@@ -249,7 +249,8 @@ def _blocked(
     for name, mine in indices.items():
         if not len(mine):
             raise InputError(
-                f"option split.block_seconds is {seconds:g}: none of {len(size)} blocks is left for {name}; lower it"
+                f"option split.block_seconds is {seconds:g}: none of {len(size)} blocks is left for {name}; give "
+                "another length"
             )
     return _made(indices, "blocked")
 

@@ -26,7 +26,7 @@ from benchmark.datasets.base import PairedWindows, Windows
 from benchmark.encoders import base, registry
 from benchmark.encoders.base import Encoder
 from benchmark.features import Features, Store
-from benchmark.splits import Split, make_splits
+from benchmark.splits import Split, splits_of
 
 Side = Literal["old", "new"]
 SPLITS = ("train", "val", "pair", "test")
@@ -49,7 +49,7 @@ class Task:
         self.config, self.fold, self.progress = config, fold, progress
         self.device = torch.device(config["device"])
         self.data = load_data(config)
-        self.splits = make_splits(self.data.subject, config["data"]["split"], config["seed"])
+        self.splits = splits_of(self.data, config["data"]["split"], config["seed"])
         self.split: Split = self.splits[fold]
         self.cache = Path(config["cache"])
         self.store = Store(self.cache / "features")

@@ -143,6 +143,7 @@ class Trial:
             "trial_id": spec.trial_id,
             "seed": spec.seed,
             "fold": spec.fold,
+            "leakage": self.task.split.leakage,
             "status": "done" if self.finished else "pruned",
             "trainable_parameters": self.method.trainable_parameters,
             "stored_parameters": self.method.stored_parameters,

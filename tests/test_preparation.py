@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.preparation import DEFAULTS, STAGES, cut, prepare, prepare_windows, prepared_rate, prepared_unit
+from benchmark.preparation import (
+    CHUNK,
+    DEFAULTS,
+    STAGES,
+    cut,
+    label_windows,
+    prepare,
+    prepare_windows,
+    prepared_rate,
+    prepared_unit,
+    starts_of,
+)
 
 
 def sine(frequency: float, rate: float, seconds: float) -> np.ndarray:
@@ -69,6 +80,58 @@ def test_standardised_rows_have_zero_mean_and_unit_variance_and_a_flat_row_becom
     assert abs(z[0].mean()) < 1e-12
     assert abs(z[0].std() - 1) < 1e-12
     assert not z[1].any()
+
+
+def test_values_too_large_to_be_a_signal_are_refused():
+    with pytest.raises(InputError, match="zscore met values too large"):
+        prepare(np.array([[1.0, 2.0, 1e300, -1e300]]), 100, [{"zscore": "recording"}])
+
+
+def test_stages_behind_each_see_windows_by_themselves_and_those_before_it_the_recording():
+    rng = np.random.default_rng(5)
+    recording = rng.standard_normal((2, 20_000))
+    starts = 10.0 * np.arange(10)
+    filtered = [{"bandpass_fir": [1, 40]}]
+    apart, rate = prepare_windows(recording, 200, [{"each": "window"}, *filtered], starts, 10)
+    whole, _ = prepare_windows(recording, 200, filtered, starts, 10)
+    by_hand = np.stack([prepare(recording[:, 2000 * k : 2000 * (k + 1)], 200, filtered)[0] for k in range(10)])
+    assert rate == 200
+    np.testing.assert_allclose(apart, by_hand, atol=1e-5)
+    assert np.abs(apart - whole)[..., :50].max() > 0.05  # the edges of a window are edges only where it is by itself
+    np.testing.assert_allclose(apart[..., 500:1500], whole[..., 500:1500], atol=1e-4)
+
+
+def test_many_windows_are_prepared_in_parts_with_the_same_numbers():
+    recording = np.random.default_rng(6).standard_normal((1, 100 * (CHUNK + 7)))
+    stages = [{"each": "window"}, {"resample_linear": 50}, {"zscore": "window"}]
+    starts = 1.0 * np.arange(CHUNK + 7)
+    together, _ = prepare_windows(recording, 100, stages, starts, 1)
+    alone = np.concatenate(
+        [prepare_windows(recording, 100, stages, starts[k : k + 1], 1)[0] for k in range(len(starts))]
+    )
+    np.testing.assert_array_equal(together, alone)
+    none, rate = prepare_windows(recording, 100, stages, starts[:0], 1)
+    assert none.shape == (0, 1, 50)
+    assert rate == 50
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds", "stride", "expected"),
+    [(10, 3, 0.3, 24), (2.9, 3, 0.3, 0), (3, 3, 0.3, 1), (60, 60, 5, 1), (64.999, 60, 5, 1), (65, 60, 5, 2)],
+)
+def test_windows_start_every_stride_as_long_as_they_fit(duration, seconds, stride, expected):
+    starts = starts_of(duration, seconds, stride)
+    assert len(starts) == expected
+    np.testing.assert_allclose(starts, stride * np.arange(expected))
+
+
+@pytest.mark.parametrize(("share", "kept"), [(1.0, [0, 1, 6]), (0.8, [0, 1, 2, 5, 6]), (0.6, [0, 1, 2, 3, 4, 5, 6])])
+def test_a_window_has_the_label_of_most_of_its_samples_where_these_are_enough(share: float, kept: list[int]):
+    label = np.repeat([7, 2], 500)
+    starts = np.array([0.0, 3.0, 4.2, 4.4, 4.6, 4.8, 5.0])
+    found, enough = label_windows(label, 100, starts, 1.0, share)
+    assert np.flatnonzero(enough).tolist() == kept if share > 0.6 else enough.all()
+    assert found.tolist() == [7, 7, 7, 7, 2, 2, 2]
 
 
 def test_standardisation_by_window_differs_from_standardisation_by_recording():

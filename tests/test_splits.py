@@ -268,7 +268,7 @@ def test_a_sample_on_both_sides_is_caught():
     ("options", "named"),
     [
         ({**WALK, "kind": "blocked", "block_seconds": None}, "split.block_seconds is None; give a number of seconds"),
-        ({**WALK, "kind": "blocked", "block_seconds": 1}, "at least the window's 3"),
+        ({**WALK, "kind": "blocked", "block_seconds": 1}, "at least twice the window's 3"),
         ({**WALK, "units": "minutes"}, "split.units is 'minutes'; give subjects or windows"),
         ({**WALK, "train": -1}, "split.train is -1"),
         ({**WALK, "kind": "leave-one-out"}, "did you mean leave-one-subject-out"),
@@ -290,5 +290,5 @@ def test_blocks_need_the_times_of_the_windows():
 
 def test_too_few_blocks_for_the_parts_are_refused():
     moments = Moments(np.repeat(["a", "b", "c"], 30), np.tile(3.0 * np.arange(30), 3), 3.0)
-    with pytest.raises(InputError, match="none of 3 blocks is left for val; lower it"):
+    with pytest.raises(InputError, match="none of 3 blocks is left for val; give another length"):
         make_splits(np.zeros(90, dtype=int), {**WALK, "kind": "blocked", "block_seconds": 90}, 0, moments)

@@ -120,8 +120,8 @@ class FOG(Dataset):
             raise InputError(f"{url}: its listing has changed; {by_hand}") from None
         if not wanted:
             raise InputError(f"{url}: names no recording; {by_hand}")
-        for address, checksum, path in sorted(wanted, key=lambda one: one[2]):
-            download.fetch(address, checksum, path, by_hand)
+        for address, checksum, target in sorted(wanted, key=lambda one: one[2]):
+            download.fetch(address, checksum, target, by_hand)
 
     def subjects(self) -> Sequence[str]:
         found = sorted(f.name for f in self.root.iterdir() if f.is_dir() and re.fullmatch(r"\d{3}", f.name))

@@ -107,13 +107,13 @@ HEART = {"ecg": "mV", "ppg": "au"}
 SHAPES: Mapping[str | None, Shape] = {
     None: Shape(None, SESSION, 24, 100, 10, 10, {"ecg": 250, "ppg": 64}, {"ecg": ("II",), "ppg": ("PPG",)}, HEART),
     "wesad": Shape(
-        "wesad", SESSION, 15, 240, 60, 5, {"ecg": 700, "ppg": 64}, {"ecg": ("ECG",), "ppg": ("BVP",)}, HEART
+        "wesad", SESSION, 15, 300, 60, 15, {"ecg": 700, "ppg": 64}, {"ecg": ("ECG",), "ppg": ("BVP",)}, HEART
     ),
     "isruc": Shape(
         "isruc",
         ("wake", "sleep"),
         16,
-        1800,
+        900,
         30,
         30,
         {"eeg": 200, "ecg": 200},
@@ -126,7 +126,7 @@ SHAPES: Mapping[str | None, Shape] = {
         12,
         60,
         3,
-        0.3,
+        1.5,
         {"eeg": 500, "emg": 500},
         {"eeg": ELECTRODES, "emg": ("EMG1", "EMG2", "EMG3")},
         {"eeg": "uV", "emg": "uV"},
