@@ -46,7 +46,7 @@ LEVELS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "freezing": {"delta": 11, "theta": 14, "alpha": 3.8, "sigma": 4.0, "beta": 12, "muscle": 8, "blinks": 12},
     },
 }
-BETWEEN_SUBJECTS = 0.30  # standard deviation of the log amplitude of a band
+BETWEEN_SUBJECTS = 0.20  # standard deviation of the log amplitude of a band
 SLOW_CHANGE = 0.25  # the same, within a subject, over some ten seconds
 AROUSAL = {"delta": -0.15, "theta": -0.05, "alpha": 0.05, "sigma": -0.05, "beta": 0.12, "muscle": 0.15}
 
@@ -62,7 +62,7 @@ STAGE_CHANGES = np.array(
     ]
 )
 WALKING_SECONDS, FREEZING_SECONDS = (4.0, 14.0), (3.0, 9.0)  # 40 % of the time frozen, as published
-SHUFFLING, FROZEN = (0.0, 0.35), (0.40, 1.0)  # severity of a bout of walking and of an episode of freezing
+SHUFFLING, FROZEN = (0.0, 0.30), (0.50, 1.0)  # severity of a bout of walking and of an episode of freezing
 TRANSITION_JITTER = 12.0  # seconds by which the body is ahead of the scored epoch or behind it
 
 STRIDE_RATE = 0.95  # strides a second
@@ -71,6 +71,7 @@ TREMOR_RATE = 5.0  # Hz
 # leg (0 is its heel strike), and its width.
 MUSCLES = (((0.40, 0.09),), ((0.58, 0.07), (0.93, 0.06)), ((0.08, 0.07), (0.43, 0.06)))
 EMG_BAND = (20.0, 200.0)
+FREEZES = 0.7  # share of the gait's pattern that trembling takes over where severity is 1
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,12 @@ def eeg(
         wandering = BETWEEN_SUBJECTS * rng.standard_normal() + SLOW_CHANGE * slow(rng, len(arousal), 10.0, latent_rate)
         amplitude = np.interp(time, latent_time, np.exp(logs @ weights + wandering + AROUSAL[band] * arousal))
         sections = sps.butter(2, (low, min(high, 0.45 * rate)), btype="bandpass", fs=rate, output="sos")
-        sources = sps.sosfilt(sections, rng.standard_normal((2, n), dtype=np.float32), axis=-1)
-        sources *= amplitude / sources.std()
-        for row, (where, left) in enumerate(zip(place, side, strict=True)):
-            out[row] += SCALP[band][where] * (0.85 * sources[left] + 0.53 * sources[1 - left])
+        for hemisphere in (0, 1):
+            source = sps.sosfilt(sections, rng.standard_normal(n))
+            source *= amplitude / source.std()
+            source = source.astype(np.float32)
+            for row, (where, here) in enumerate(zip(place, side, strict=True)):
+                out[row] += np.float32(SCALP[band][where] * (0.85 if here == hemisphere else 0.53)) * source
     blinks = np.array([levels[name]["blinks"] for name in states.names])
     blinks = np.exp(np.log(blinks + 0.5).mean() * (1 - effect) + effect * np.log(blinks + 0.5)) - 0.5
     _add_blinks(rng, out, place, states, np.maximum(blinks, 0.0), rate, noise)
@@ -171,7 +174,8 @@ def eeg(
         if 4 <= k < n - 4:
             out[:, k - 4 : k + 5] += 2.5 * np.hanning(9)
     for row in range(len(channels)):
-        out[row] += noise * (3.0 * slow(rng, n, 2.0, rate) + 1.5 * rng.standard_normal(n, dtype=np.float32))
+        out[row] += noise * 3.0 * slow(rng, n, 2.0, rate)
+        out[row] += noise * 1.5 * rng.standard_normal(n, dtype=np.float32)
     return out
 
 
@@ -191,11 +195,11 @@ def emg(
     ----------
     severity : (L,) at ``latent_rate`` Hz, in [0, 1]: 0 walks, 1 is frozen.
     beats : (K,) seconds of the heart's beats, which the electrodes of the leg pick up a little.
-    effect : 0 leaves the gait as it is; 1 freezes it wholly where ``severity`` is 1.
+    effect : 0 leaves the gait as it is; 1 freezes it as described.
     """
     n = round(duration * rate)
     time, latent_time = np.arange(n) / rate, np.arange(len(severity)) / latent_rate
-    frozen = np.clip(effect * np.interp(time, latent_time, severity), 0.0, 1.0)
+    frozen = np.clip(FREEZES * effect * np.interp(time, latent_time, severity), 0.0, 1.0)
     own_stride = STRIDE_RATE * np.exp(0.10 * rng.standard_normal())
     stride = np.cumsum(own_stride * np.exp(0.06 * slow(rng, n, 3.0, rate))) / rate + rng.uniform()
     tremor = np.cumsum(TREMOR_RATE * np.exp(0.12 * rng.standard_normal() + 0.10 * slow(rng, n, 1.0, rate))) / rate

@@ -47,6 +47,7 @@ WAVE_ANGLE = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
 WAVE_WIDTH = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
 WAVE_HEIGHT = np.array([1.2, -5.0, 30.0, -7.5, 0.75]) * WAVE_WIDTH**2 / (30.0 * 0.1**2)
 T_WAVE = 4
+CHUNK_SAMPLES = 1 << 18  # of an ECG, computed at once
 
 
 @dataclass(frozen=True)
@@ -404,24 +405,44 @@ def _ecg(
     """One lead (1, T) in mV. ``restless`` scales the movement over time, at ``LATENT_RATE``."""
     time = np.arange(round(duration * rate)) / rate
     latent_time = np.arange(len(breath)) / LATENT_RATE
+    height = WAVE_HEIGHT * np.exp([0.2, 0.2, 0.1, 0.2, 0.1] * rng.standard_normal(5))
+    width = WAVE_WIDTH * np.exp(0.08 * rng.standard_normal(5))
+    signal = _movement(rng, time, rate, per_minute=1.0, low=1.0, high=12.0)
+    if restless is not None:
+        signal *= np.interp(time, latent_time, restless)
+    signal *= 0.25
+    # In the order of the sum, so that numbers stay as they are: first what disturbs, then the heart.
+    disturbance = 0.08 * slow(rng, len(time), 2.0, rate)
+    white = 0.03 * rng.standard_normal(len(time))
+    for begin in range(0, len(time), CHUNK_SAMPLES):  # a night would take half a gigabyte at once
+        part = slice(begin, begin + CHUNK_SAMPLES)
+        chest = np.interp(time[part], latent_time, breath)
+        clean = _heart(time[part], latent_time, latent, beats, height, width)
+        disturbed = 0.06 * chest + disturbance[part] + white[part]
+        signal[part] = clean * (1 + 0.06 * chest) + noise * (disturbed + signal[part])
+    return signal[None]
+
+
+def _heart(
+    time: np.ndarray,
+    latent_time: np.ndarray,
+    latent: Latent,
+    beats: np.ndarray,
+    height: np.ndarray,
+    width: np.ndarray,
+) -> np.ndarray:
+    """The waves of all beats (T,) in mV at those times."""
     interval = np.interp(time, (beats[1:] + beats[:-1]) / 2, np.diff(beats))
     phase = 2 * np.pi * np.interp(time, beats, np.arange(len(beats)), left=-0.5, right=len(beats) - 0.5)
     # As in ECGSYN, waves grow and shift by the root of the rate in phase, i.e. less than the interval in time.
     stretch = np.sqrt(1.0 / interval)
-    height = WAVE_HEIGHT * np.exp([0.2, 0.2, 0.1, 0.2, 0.1] * rng.standard_normal(5))
-    width = WAVE_WIDTH * np.exp(0.08 * rng.standard_normal(5))
     clean = np.zeros_like(time)
     for wave in range(len(WAVE_ANGLE)):
         angle = WAVE_ANGLE[wave] * np.sqrt(stretch)
         distance = np.remainder(phase - angle + np.pi, 2 * np.pi) - np.pi
         bump = height[wave] * np.exp(-0.5 * (distance / (width[wave] * stretch)) ** 2)
         clean += bump * (np.interp(time, latent_time, latent.t_wave) if wave == T_WAVE else 1.0)
-    chest = np.interp(time, latent_time, breath)
-    moving = _movement(rng, time, rate, per_minute=1.0, low=1.0, high=12.0)
-    if restless is not None:
-        moving *= np.interp(time, latent_time, restless)
-    disturbance = 0.06 * chest + 0.08 * slow(rng, len(time), 2.0, rate) + 0.03 * rng.standard_normal(len(time))
-    return (clean * (1 + 0.06 * chest) + noise * (disturbance + 0.25 * moving))[None]
+    return clean
 
 
 def _ppg(
@@ -463,10 +484,13 @@ def _movement(
     envelope = np.zeros_like(time)
     for _ in range(rng.poisson(per_minute * time[-1] / 60)):
         centre, length = rng.uniform(0, time[-1]), rng.uniform(0.8, 2.0)
-        envelope += rng.uniform(0.5, 1.5) * np.exp(-0.5 * ((time - centre) / length) ** 2)
+        near = slice(*np.searchsorted(time, [centre - 39 * length, centre + 39 * length]))  # beyond, exp gives 0
+        envelope[near] += rng.uniform(0.5, 1.5) * np.exp(-0.5 * ((time[near] - centre) / length) ** 2)
     sections = sps.butter(2, [low, high], btype="bandpass", fs=rate, output="sos")
     shaken = sps.sosfiltfilt(sections, rng.standard_normal(len(time)))
-    return envelope * shaken / shaken.std()
+    envelope *= shaken
+    envelope /= shaken.std()
+    return envelope
 
 
 def _phase(rng: np.random.Generator, frequency: np.ndarray) -> np.ndarray:
