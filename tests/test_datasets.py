@@ -5,6 +5,8 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,39 @@ def test_a_reader_that_breaks_its_promise_is_stopped(tmp_path: Path):
 
     with pytest.raises(InputError, match="subject S000: ppg holds values that are not finite"):
         cache.load(NotFinite(**{**registry.defaults("simulated"), **SMALL}), "ecg", "ppg", tmp_path, progress=False)
+
+
+def test_subjects_are_read_on_all_cores_and_kept_in_order(tmp_path: Path, monkeypatch):
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    class Watched(registry.dataset_class("simulated")):  # type: ignore[misc]
+        def read(self, subject: str):
+            nonlocal running, most
+            with lock:
+                running, most = running + 1, max(most, running + 1)
+            time.sleep(0.2 if subject == "S000" else 0.02)  # later ones are done earlier
+            windows = super().read(subject)
+            with lock:
+                running -= 1
+            return windows
+
+    monkeypatch.setattr(cache, "_workers", lambda n_subjects: 3)
+    dataset = Watched(**{**registry.defaults("simulated"), **SMALL, "subjects": 5})
+    windows = cache.load(dataset, "ecg", "ppg", tmp_path / "watched", progress=False)
+    assert most == 3
+    expected, _ = load(tmp_path / "plain", subjects=5)
+    np.testing.assert_array_equal(windows.old.take(np.arange(45)), expected.old.take(np.arange(45)))
+    assert windows.subjects == expected.subjects
+
+
+def test_as_many_subjects_are_read_at_once_as_there_are_cores_and_memory(monkeypatch):
+    monkeypatch.setattr(cache.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    pages = {"SC_AVPHYS_PAGES": 3 << 20, "SC_PAGE_SIZE": 1024}
+    monkeypatch.setattr(cache.os, "sysconf", pages.__getitem__)
+    assert cache._workers(20) == 3  # of 3 GB
+    assert cache._workers(2) == 2
+    pages["SC_AVPHYS_PAGES"] = 1
+    assert cache._workers(20) == 1
+    pages["SC_AVPHYS_PAGES"] = 100 << 20
+    assert cache._workers(20) == 8
