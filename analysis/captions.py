@@ -14,13 +14,37 @@ PROTOCOLS = {
     "agreement": "agreement (choices by balanced agreement with the teacher on val pairs, without labels)",
     "val_labels": "val_labels (choices by labels of the val split)",
 }
-SPLITS = {"subjects": "subjects apart", "kfold": "folds of subjects"}
+SPLITS = {
+    "subjects": "subjects apart",
+    "kfold": "folds of subjects",
+    "leave-one-subject-out": "each subject left out once",
+    "paper": "split of the published sizes",
+    "blocked": "blocks of time apart",
+}
+LEAKAGE = {
+    "subjects": "Subjects are on both sides of the split: nothing is said about people who were never seen",
+    "samples": "The split leaks: overlapping windows are on both sides of it, so every number here may be too high",
+}
 
 
 def setting(run: Run) -> str:
     """The sentences that say how the run's numbers came about."""
-    sentences = [f"Data: {data(run)}", _protocol(run), _trials(run), _repetitions(run), _weights(run), _failures(run)]
+    sentences = [
+        f"Data: {data(run)}",
+        _protocol(run),
+        leakage(run),
+        _trials(run),
+        _repetitions(run),
+        _weights(run),
+        _failures(run),
+    ]
     return " ".join(f"{sentence}." for sentence in sentences if sentence)
+
+
+def leakage(run: Run) -> str:
+    """What parts of the split share, worst first; empty where they share nothing."""
+    found = set(run.trials["leakage"].drop_nulls())
+    return next((LEAKAGE[kind] for kind in ("samples", "subjects") if kind in found), "")
 
 
 def repetitions(run: Run) -> str:
@@ -36,10 +60,11 @@ def _value(run: Run, column: str) -> str | None:
 
 
 def data(run: Run) -> str:
-    """Data set and direction."""
+    """Data set and direction, and a warning where the split leaks."""
     old, new = _value(run, "old_modality"), _value(run, "new_modality")
     direction = f"{old.upper()} → {new.upper()}" if old and new else _value(run, "direction")
-    return ", ".join(part for part in (_value(run, "dataset"), direction) if part)
+    leaky = "LEAKY split" if "samples" in run.trials["leakage"] else ""
+    return ", ".join(part for part in (_value(run, "dataset"), direction, leaky) if part)
 
 
 def _protocol(run: Run) -> str:

@@ -57,6 +57,23 @@ class Split:
         return self.leakage == "samples"
 
 
+@dataclass(frozen=True)
+class _Timeline:
+    """The windows in the order in which they were recorded, recording by recording; made once for many splits."""
+
+    order: np.ndarray  # (N,) indices of windows
+    recording: np.ndarray  # (N,) numbers in that order; equal names of two subjects are two recordings
+    start: np.ndarray  # (N,) seconds in that order
+
+
+def _timeline(subject: np.ndarray, moments: Moments) -> _Timeline:
+    names, name = np.unique(moments.recording, return_inverse=True)
+    _, person = np.unique(subject, return_inverse=True)
+    recording = person * len(names) + name
+    order = np.lexsort((moments.start, recording))
+    return _Timeline(order, recording[order], np.asarray(moments.start)[order])
+
+
 def splits_of(data: PairedWindows, options: Mapping[str, Any], seed: int) -> list[Split]:
     """``make_splits`` of a data set, checked down to the sample."""
     return make_splits(data.subject, options, seed, Moments(data.recording, data.start, data.old.spec.seconds))
@@ -121,7 +138,8 @@ def make_splits(
             dealt = _deal(rng.permutation(len(subject)), _published(len(subject), options, units))
             splits = [_made({part: np.sort(mine) for part, mine in dealt.items()}, kind)]
     gap = moments.seconds if moments and kind == "blocked" else 0.0
-    return [check(split, subject, moments, allowed, gap) for split in splits]
+    line = _timeline(subject, moments) if moments else None
+    return [_checked(split, subject, moments, line, allowed, gap) for split in splits]
 
 
 def check(
@@ -143,6 +161,12 @@ def check(
     RuntimeError
         With what crosses. A split that fails here must never be trained on.
     """
+    return _checked(split, subject, moments, _timeline(subject, moments) if moments else None, allowed, gap)
+
+
+def _checked(
+    split: Split, subject: np.ndarray, moments: Moments | None, line: _Timeline | None, allowed: str, gap: float
+) -> Split:
     part_of = np.full(len(subject), -1)
     for number, (part, indices) in enumerate(split.parts().items()):
         if indices.dtype != np.int64 or indices.ndim != 1:
@@ -164,8 +188,8 @@ def check(
     found, what = ("none", "") if crossing is None else ("subjects", f"subject {crossing[0]} is in {crossing[1]}")
     if moments is None and crossing is not None:
         found = "samples"
-    elif moments is not None:
-        distance, pair = _closest(part_of, subject, moments)
+    elif moments is not None and line is not None:
+        distance, pair = _closest(part_of, line)
         if distance < moments.seconds - MARGIN:
             found, what = "samples", f"windows {pair[0]} and {pair[1]} of different parts overlap"
         elif allowed != "samples" and distance < moments.seconds + gap - MARGIN:
@@ -190,26 +214,17 @@ def _crossing_subject(part_of: np.ndarray, subject: np.ndarray) -> tuple[int, st
     return int(names[several[0]]), " and in ".join(PARTS[part] for part in np.flatnonzero(table[several[0]]))
 
 
-def _closest(part_of: np.ndarray, subject: np.ndarray, moments: Moments) -> tuple[float, tuple[int, int]]:
+def _closest(part_of: np.ndarray, line: _Timeline) -> tuple[float, tuple[int, int]]:
     """The least time between the starts of two windows of one recording that are in different parts, and which."""
-    used = np.flatnonzero(part_of >= 0)
-    recording = _recordings(subject, moments)[used]
-    order = np.lexsort((moments.start[used], recording))
-    used, recording = used[order], recording[order]
+    part = part_of[line.order]
+    used = np.flatnonzero(part >= 0)
     # Between two windows of different parts there are neighbours of different parts, at most as far from each other.
-    apart = np.diff(moments.start[used])
-    apart[(recording[1:] != recording[:-1]) | (part_of[used][1:] == part_of[used][:-1])] = np.inf
+    apart = np.diff(line.start[used])
+    apart[(np.diff(line.recording[used]) != 0) | (np.diff(part[used]) == 0)] = np.inf
     if not len(apart):
         return np.inf, (-1, -1)
     k = int(apart.argmin())
-    return float(apart[k]), (int(used[k]), int(used[k + 1]))
-
-
-def _recordings(subject: np.ndarray, moments: Moments) -> np.ndarray:
-    """A number (N,) for each recording; equal names of two subjects are two recordings."""
-    _, name = np.unique(moments.recording, return_inverse=True)
-    _, number = np.unique(np.stack([subject, name]), axis=1, return_inverse=True)
-    return number.reshape(-1)
+    return float(apart[k]), (int(line.order[used[k]]), int(line.order[used[k + 1]]))
 
 
 def _blocked(
@@ -223,7 +238,9 @@ def _blocked(
             f"option split.block_seconds is {seconds!r}; give a number of seconds, at least twice the "
             f"window's {moments.seconds:g}"
         )
-    recording = _recordings(subject, moments)
+    line = _timeline(subject, moments)
+    recording = np.empty(len(subject), dtype=np.int64)
+    recording[line.order] = np.unique(line.recording, return_inverse=True)[1]
     first = np.full(recording.max(initial=-1) + 1, np.inf)
     np.minimum.at(first, recording, moments.start)
     within = np.floor((moments.start - first[recording]) / seconds + MARGIN).astype(np.int64)
@@ -239,7 +256,7 @@ def _blocked(
     kept = np.zeros(len(subject), dtype=bool)
     last = np.full(len(PARTS), -np.inf)
     previous = -1
-    for k in np.lexsort((moments.start, recording)):
+    for k in line.order:
         if recording[k] != previous:
             previous, last = recording[k], np.full(len(PARTS), -np.inf)
         others = np.delete(last, part[k]).max()

@@ -27,7 +27,7 @@ from benchmark.datasets.base import PairedWindows
 from benchmark.encoders import registry
 from benchmark.errors import InputError, RunError
 from benchmark.options import Blocks
-from benchmark.splits import make_splits
+from benchmark.splits import LEAKAGE, Split, splits_of
 from benchmark.task import Side, Task, load_data
 from benchmark.tensorboard import Board
 from benchmark.trial import NUMBER, SearchTrial, Spec, failed_row, open_task, run_final, search_spec
@@ -358,11 +358,11 @@ def run(config: dict[str, Any], say: Callable[[str], None] = print) -> Path:
     """Run a configuration to its tables; the run's folder. Raises Interrupted where the user stopped it."""
     begin = time.perf_counter()
     data = load_data(config, progress=True)
-    splits = make_splits(data.subject, config["data"]["split"], config["seed"])
+    splits = splits_of(data, config["data"]["split"], config["seed"])
     blocks = block_counts(config, data)
     check_methods(config, blocks)
     folder = claim_folder(config)
-    say(describe(config, data, len(splits)))
+    say(describe(config, data, splits))
     try:
         start_ray(config)
         _run(config, folder, blocks, list(range(len(splits))), say)
@@ -427,9 +427,12 @@ def evaluate(config: Mapping[str, Any], specs: Sequence[Spec], trials: Path, pre
         finish_all(jobs, bar, None, keep)
 
 
-def describe(config: Mapping[str, Any], data: PairedWindows, folds: int) -> str:
+def describe(config: Mapping[str, Any], data: PairedWindows, splits: Sequence[Split]) -> str:
     old, new = config["old"], config["new"]
+    folds, leakage = len(splits), max((split.leakage for split in splits), key=LEAKAGE.index)
     split = f"subject-wise {folds}-fold" if folds > 1 else "one split by subject"
+    if leakage != "none":
+        split = "one split within subjects" if leakage == "subjects" else "one LEAKY split: parts share samples"
     where = ""
     if folds > 1:
         where = ", searched in the first fold" if config["search"]["folds"] == "first" else ", searched in every fold"

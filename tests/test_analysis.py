@@ -160,6 +160,19 @@ def test_a_run_without_folds_has_no_table_of_folds(tmp_path: Path) -> None:
     assert not any("accuracy_folds" in written.name for written in analysis.write(path))
 
 
+@pytest.mark.parametrize(("leakage", "said"), [("samples", "LEAKY"), ("subjects", "are on both sides"), ("none", "")])
+def test_every_table_says_what_the_split_leaks(leakage: str, said: str, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    for method in TRAINED:
+        folder.final(method, leakage=leakage)
+    folder.row("bridge", "search", leakage=leakage)
+    run = Run(folder.write())
+    assert len(tables(run)) >= 2
+    for table in tables(run):
+        assert said in table.caption, table.name
+        assert ("split leaks" in table.caption) == (leakage == "samples"), table.name
+
+
 def test_references_to_beat_come_first_and_ceilings_last(tmp_path: Path) -> None:
     methods = accuracy.build(Run(finished(tmp_path / "run")))["method"].to_list()
     assert methods == ["chance", "majority", "bridge", "kd_logits", "teacher", "oracle_probe"]
