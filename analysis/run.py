@@ -67,9 +67,10 @@ class Run:
         One for each method, seed and fold: where a continued search chose another configuration, the later one.
         """
         done = self.trials.filter(pl.col("stage") == "final", pl.col("status") == "done")
-        return done.sort("started_at", maintain_order=True).unique(
+        latest = done.sort("started_at", maintain_order=True).unique(
             ["method", "seed", "fold"], keep="last", maintain_order=True
         )
+        return latest.sort("method", "fold", "seed")  # sums do not depend on which trial ended first
 
     @cached_property
     def final_counts(self) -> pl.DataFrame:
