@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,10 +41,14 @@ def source_digest(*modules: ModuleType) -> str:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary name to write to; renamed to ``path`` at the end, removed after an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def whole(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary name to write to; renamed to ``path`` at the end, removed after an error.
+
+    It is in ``folder``, by default that of ``path``, and unlike that of any other process or node.
+    """
+    folder = folder or path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         yield temporary
         os.replace(temporary, path)

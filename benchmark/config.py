@@ -39,6 +39,7 @@ CHECKS: dict[str, options.Check] = {
     "search.reports": whole(1),
     "search.max_failures": whole(0),
     "features.batch_size": whole(1),
+    "features.dtype": one_of("float32", "bfloat16"),
     "cluster.cpus_per_trial": positive,
     "cluster.object_store_mb": whole(80),
     "resume": one_of(True, False),
@@ -182,6 +183,11 @@ def _check_values(config: Mapping[str, Any]) -> None:
 
 
 def check_methods(config: Mapping[str, Any], blocks: Blocks | None = None) -> None:
-    """Check the options of every method; with ``blocks``, the positions too."""
+    """Check the options of every method, alone and together; with ``blocks``, the positions too."""
     for name in competitors.searchable():
         options.check(name, competitors.options(name), config[name], blocks)
+    for name in config["methods"]:
+        contradiction = getattr(competitors.search_space(name), "contradiction", lambda *_: None)
+        found = contradiction(config[name], config)
+        if found:
+            raise InputError(found)

@@ -25,7 +25,8 @@ from benchmark.datasets import registry as datasets
 from benchmark.datasets.base import PairedWindows, Windows
 from benchmark.encoders import base, registry
 from benchmark.encoders.base import Encoder
-from benchmark.features import Features, Store
+from benchmark.features import Features, Store, passes
+from benchmark.features.store import Compute
 from benchmark.splits import Split, splits_of
 
 Side = Literal["old", "new"]
@@ -52,7 +53,7 @@ class Task:
         self.splits = splits_of(self.data, config["data"]["split"], config["seed"])
         self.split: Split = self.splits[fold]
         self.cache = Path(config["cache"])
-        self.store = Store(self.cache / "features")
+        self.store = Store(self.cache / "features", config["features"]["dtype"])
         self.saved = 0.0
         self.blind = False
         self._entries: dict[tuple[str, ...], Features] = {}
@@ -146,6 +147,7 @@ class Task:
             "data": self.data.fingerprint,
             "windows": array_digest(self.split.train),
             "options": options,
+            "features": self.store.dtype,
             "seed": seed,
             "code": source_digest(teacher, base, _module(encoder.name)),
         }
@@ -160,7 +162,7 @@ class Task:
                 windows, labels = self.windows("old"), self.labels("train")
                 teacher.finetune(encoder, head, windows, self.split.train, labels, options, seed, self.progress)
             else:
-                pooled = self._pass("old", encoder, "train")[f"pooled/{encoder.n_blocks}"]
+                pooled = self._pass("old", encoder, "train")[f"pooled/{encoder.n_blocks}"].to(encoder.dtype)
                 subject = self.data.subject[self.split.train]
                 head = teacher.fit_head(pooled, self.labels("train"), subject, self.n_classes, options, seed)
             state = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
@@ -189,14 +191,18 @@ class Task:
 
     def pooled(self, side: Side, split: str, block: int) -> Tensor:
         """(N, D): the mean over tokens of what ``block`` takes; ``block == n_blocks`` is the last output."""
-        return self._pass(side, self.encoder(side), split)[f"pooled/{block}"].to(self.device)
+        encoder = self.encoder(side)
+        return self._pass(side, encoder, split)[f"pooled/{block}"].to(self.device, encoder.dtype)
 
     def last(self, split: str) -> Tensor:
-        """The teacher's last block output for the paired old windows, in the old model's layout."""
+        """The teacher's last block output for the paired old windows, in the old model's layout.
+
+        Mapped from disk as it is stored: move the windows that are used to the old model's device and precision.
+        """
         return self._pass("old", self.old, split)["last"]
 
     def block_input(self, split: str, block: int) -> Tensor:
-        """What ``block`` of the old model takes for the paired old windows, token by token."""
+        """What ``block`` of the old model takes for the paired old windows, token by token; mapped, as ``last`` is."""
         encoder, indices = self.old, self.indices(split)
         key = {**self._key("old", encoder, split), "what": "input", "block": block}
         size = self.config["features"]["batch_size"]
@@ -204,7 +210,15 @@ class Task:
             ("input", split, str(block)),
             key,
             len(indices),
-            lambda: features.block_inputs(encoder, self.windows("old"), indices, block, batch_size=size),
+            lambda begin: features.block_inputs(
+                encoder,
+                self.windows("old"),
+                indices,
+                block,
+                batch_size=size,
+                begin=begin,
+                progress=self.progress,
+            ),
         )["input"]
 
     def teacher_logits(self, split: str) -> Tensor:
@@ -223,25 +237,28 @@ class Task:
             (side, split),
             {**self._key(side, encoder, split), "what": "pass", "last": last},
             len(indices),
-            lambda: features.one_pass(
+            lambda begin: features.one_pass(
                 encoder,
                 self.windows(side),
                 indices,
                 last=last,
                 batch_size=self.config["features"]["batch_size"],
+                begin=begin,
                 progress=self.progress,
             ),
         )
 
     def _key(self, side: Side, encoder: Encoder, split: str) -> dict[str, Any]:
         return {
+            "dataset": self.data.dataset,
             "data": self.data.fingerprint,
             "side": side,
             "split": split,
             "windows": array_digest(self.indices(split)),
             "encoder": encoder.name,
+            "preset": encoder.preset,
             "weights": self._weights(side, encoder),
-            "code": source_digest(features, base, _module(encoder.name)),
+            "code": source_digest(passes, base, _module(encoder.name)),
             "torch": torch.__version__,
         }
 
@@ -251,7 +268,7 @@ class Task:
             self._digests[side] = encoder.fingerprint()
         return self._digests[side]
 
-    def _get(self, name: tuple[str, ...], key: Mapping[str, Any], n: int, compute: Any) -> Features:
+    def _get(self, name: tuple[str, ...], key: Mapping[str, Any], n: int, compute: Compute) -> Features:
         if name not in self._entries:
             entry, found = self.store.get(key, n, compute)
             self._entries[name] = entry
