@@ -5,7 +5,9 @@ old block whose pooled input is most like that output. Shapes: N windows of the 
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmark.task import Task
 
 FOLDS = 5
+MINIBATCH = 256  # windows
 
 
 @dataclass(frozen=True)
@@ -111,16 +114,27 @@ def rows(found: Positions, fold: int) -> list[dict[str, Any]]:
     ]
 
 
-def select(task: Task, seed: int, debiased: bool = False) -> Positions:
+def _similarity(kind: str, seed: int) -> Callable[[np.ndarray, np.ndarray], float]:
+    kinds: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "cka": linear_cka,
+        "debiased_cka": partial(linear_cka, debiased=True),
+        "minibatch_cka": partial(minibatch_cka, batch_size=MINIBATCH, seed=seed),
+    }
+    return kinds[kind]
+
+
+def select(task: Task, seed: int, similarity: str = "cka") -> Positions:
     """Both stages on the pair split, which has no labels: the teacher's pseudo-labels stand for them.
 
-    The lowest block wins a tie, which is the one that costs least to run in the new model.
+    ``similarity``: cka, debiased_cka or minibatch_cka. The lowest block wins a tie: of the new model, the one that
+    costs least to run.
     """
     n_new, n_old = task.new.n_blocks, task.old.n_blocks
+    alike = _similarity(similarity, seed)
     pseudo_label = task.teacher_logits("pair").argmax(1).cpu().numpy()
     outputs = [task.pooled("new", "pair", i + 1).double().cpu().numpy() for i in range(n_new)]
     inputs = [task.pooled("old", "pair", j).double().cpu().numpy() for j in range(n_old)]
     qualities = np.array([quality(output, pseudo_label, seed) for output in outputs])
-    similarities = np.array([[linear_cka(x, y, debiased) for y in inputs] for x in outputs])
+    similarities = np.array([[alike(x, y) for y in inputs] for x in outputs])
     chosen = int(qualities.argmax())
     return Positions(chosen, int(similarities[chosen].argmax()), qualities, similarities)

@@ -30,8 +30,10 @@ from benchmark.options import Blocks
 from benchmark.splits import LEAKAGE, Split, splits_of
 from benchmark.task import Side, Task, load_data
 from benchmark.tensorboard import Board
-from benchmark.trial import NUMBER, SearchTrial, Spec, failed_row, open_task, run_final, search_spec
+from benchmark.trial import MEMBER, NUMBER, SearchTrial, Spec, failed_row, open_task, run_final, search_specs
 
+SHARED = ("input", "output")
+"""What all members of a population have in common, of what is searched."""
 PASSING = ("resume", "overwrite", "cluster")
 """Keys of a configuration that change no number."""
 
@@ -181,7 +183,7 @@ def prepare(config: Mapping[str, Any], folds: Sequence[int]) -> float:
 
 
 def _locate(config: Mapping[str, Any], fold: int) -> positions.Positions:
-    return positions.select(open_task(config, fold), config["seed"])
+    return positions.select(open_task(config, fold), config["seed"], config["bridge"]["similarity"])
 
 
 def located(config: dict[str, Any], folder: Path, fold: int) -> dict[str, Any]:
@@ -195,10 +197,13 @@ def located(config: dict[str, Any], folder: Path, fold: int) -> dict[str, Any]:
 
 
 class FixedOr:
-    """An Optuna trial that does not search what the user has fixed."""
+    """An Optuna trial that does not search what the user has fixed.
 
-    def __init__(self, trial: optuna.Trial, fixed: Mapping[str, Any]):
-        self._trial, self._fixed = trial, fixed
+    For a later ``member`` of a population, what it does not share with the first is asked for under a name of its own.
+    """
+
+    def __init__(self, trial: optuna.Trial, fixed: Mapping[str, Any], member: int = 0):
+        self._trial, self._fixed, self._member = trial, fixed, member
 
     def __getattr__(self, name: str) -> Any:
         suggest = getattr(self._trial, name)
@@ -207,14 +212,16 @@ class FixedOr:
 
         def ask(parameter: str, *args: Any, **options: Any) -> Any:
             fixed = self._fixed.get(parameter)
-            return suggest(parameter, *args, **options) if fixed is None else fixed
+            own = f"{parameter}{MEMBER}{self._member}" if self._member and parameter not in SHARED else parameter
+            return suggest(own, *args, **options) if fixed is None else fixed
 
         return ask
 
 
 def define(trial: optuna.Trial, method: str, fixed: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
     """Ask for what is searched; return what is fixed, and the trial's number, which a resume does not change."""
-    competitors.search_space(method).space(FixedOr(trial, fixed), blocks)
+    for member in range(fixed.get("population") or 1):
+        competitors.search_space(method).space(FixedOr(trial, fixed, member), blocks)
     return {**{name: value for name, value in fixed.items() if value is not None}, NUMBER: trial.number}
 
 
@@ -233,18 +240,20 @@ class Watcher(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         watching = type(self).current
-        watching.board.curve(json.loads(result["row"]), result["train_loss"])
+        for row in json.loads(result["rows"]):
+            watching.board.curve(row, row["train_loss"])
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         watching, result = type(self).current, trial.last_result
-        if "row" in result:
-            watching.board.finish(json.loads(result["row"]))
+        rows = json.loads(result["rows"]) if "rows" in result else []
+        for row in rows:
+            watching.board.finish(row)
             watching.best = max(watching.best, result["score"])
             watching.bar.set_postfix_str(f"best agreement {watching.best:.3f}", refresh=False)
-        watching.bar.update()
+        watching.bar.update(len(rows))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        type(self).current.bar.update()
+        type(self).current.bar.update(len(search_specs("", 0, 0, trial.config)))
 
 
 def scheduler(config: Mapping[str, Any]) -> TrialScheduler:
@@ -267,6 +276,8 @@ def search(
     """
     chosen = config["search"]
     store, name = (folder / "ray").resolve(), f"{method}-fold{fold}"
+    together = config[method].get("population") or 1
+    samples = chosen["trials"] // together
     trainable = tune.with_resources(
         tune.with_parameters(SearchTrial, run=dict(config), method=method, fold=fold),
         {key[4:-1]: value for key, value in resources(config).items()},
@@ -282,13 +293,15 @@ def search(
                 space=partial(define, method=method, fixed=config[method], blocks=blocks),
                 metric="score",
                 mode="max",
-                sampler=TPESampler(seed=config["seed"] + 1000 * fold, n_startup_trials=max(4, chosen["trials"] // 3)),
+                sampler=TPESampler(seed=config["seed"] + 1000 * fold, n_startup_trials=max(4, samples // 3)),
             )
             tuner = tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    num_samples=chosen["trials"],
-                    search_alg=ConcurrencyLimiter(searcher, max_concurrent=chosen["batch"], batch=True),
+                    num_samples=samples,
+                    search_alg=ConcurrencyLimiter(
+                        searcher, max_concurrent=max(1, chosen["batch"] // together), batch=True
+                    ),
                     scheduler=scheduler(config),
                     reuse_actors=True,
                 ),
@@ -304,10 +317,10 @@ def search(
     rows = []
     for result in (grid[k] for k in range(len(grid))):
         if result.error is not None:
-            spec = search_spec(method, fold, config["seed"], result.config or {})
-            rows.append(failed_row(config, spec, str(result.error)))
+            specs = search_specs(method, fold, config["seed"], result.config or {})
+            rows += [failed_row(config, spec, str(result.error)) for spec in specs]
         elif result.metrics and result.metrics.get("done"):
-            rows.append(json.loads(result.metrics["row"]))
+            rows += json.loads(result.metrics["rows"])
     return rows
 
 

@@ -4,7 +4,8 @@ Shapes: B windows of a batch, D features, T tokens. Positions as in the paper: t
 *output* of block i and enters the old one at the *input* of block j; j = ``head`` enters the teacher's linear head.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,8 @@ from benchmark.methods import Epoch, Method, block_parameters, copied, embed_par
 from benchmark.task import Task
 
 INFONCE_TEMPERATURE = 0.1
+MOST_GRADIENT = 1e3
+AUTOCAST = {"bfloat16": torch.bfloat16}
 
 
 def cosine(output: Tensor, target: Tensor) -> Tensor:
@@ -39,7 +42,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def tame(bridge: PrototypeBridge, most: float = 1e3) -> None:
+def tame(bridge: PrototypeBridge, most: float = MOST_GRADIENT) -> None:
     """Scale a gradient with an entry above ``most`` so that its largest is 1.
 
     The first output is zero (B is), where a cosine has no direction and a layer norm without bias multiplies by
@@ -47,7 +50,7 @@ def tame(bridge: PrototypeBridge, most: float = 1e3) -> None:
     Other gradients are far below (at most 1 or so in the paper's directions), so that the published training is kept.
     """
     gradients = [p.grad for p in bridge.parameters() if p.grad is not None]
-    largest = torch.stack([gradient.abs().max() for gradient in gradients]).max()
+    largest = torch.nn.utils.get_total_norm(gradients, math.inf)
     if largest > most:
         for gradient in gradients:
             gradient.div_(largest)
@@ -81,6 +84,8 @@ class Bridge(Method):
         self.bridge.to(task.device, task.new.dtype)
         self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=float(options["learning_rate"]))
         self.loss = LOSSES[options["loss"]]
+        self.precision = AUTOCAST.get(options["autocast"])
+        self.tail = self._tail()
         self.x = task.pooled("new", "pair", self.i + 1)
         self.target = self._targets()
         self.trainable_parameters = sum(p.numel() for p in self.bridge.parameters())
@@ -95,6 +100,14 @@ class Bridge(Method):
     @property
     def at_head(self) -> bool:
         return self.j == self.old.n_blocks
+
+    def _tail(self) -> Callable[[Tensor], Tensor]:
+        """Blocks j.. of the old model."""
+
+        def tail(hidden: Tensor) -> Tensor:
+            return self.old.run(hidden, self.j, self.old.n_blocks)
+
+        return torch.compile(tail, dynamic=False) if self.options["compile"] and not self.at_head else tail
 
     def _targets(self) -> Tensor:
         if self.at_head:
@@ -116,27 +129,33 @@ class Bridge(Method):
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the bridge puts into the old model, and what comes out of its last block (pooled at the head)."""
-        output = self.bridge(x)
+        return self._through(self.bridge(x))
+
+    def _through(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from a bridge's output (B, D_old, T)."""
         if self.at_head:
             return output.squeeze(-1), output.squeeze(-1)
         landed = land(self.old, output, self.options["layout"])
         if self.options["loss_at"] == "bridge_output" and torch.is_grad_enabled():
             return landed, landed
-        return landed, self.old.run(landed, self.j, self.old.n_blocks)
+        if self.precision is None:
+            return landed, self.tail(landed)
+        with torch.autocast(self.task.device.type, self.precision):
+            return landed, self.tail(landed).to(landed.dtype)
 
     def train_epoch(self) -> Epoch:
-        total, steps = 0.0, 0
+        total, steps = self.x.new_zeros(()), 0
         order = torch.randperm(len(self.x), generator=self.generator)
         for batch in order.split(int(self.options["batch_size"])):
             landed, last = self._forward(self.x[batch])
             output = landed if self.options["loss_at"] == "bridge_output" else last
-            loss = self.loss(output, self.target[batch].to(self.task.device))
+            loss = self.loss(output, self.target[batch].to(output))
             self.optimizer.zero_grad()
             loss.backward()
             tame(self.bridge)
             self.optimizer.step()
-            total, steps = total + loss.item(), steps + 1
-        return Epoch(total / steps, steps)
+            total, steps = total + loss.detach(), steps + 1
+        return Epoch(float(total) / steps, steps)
 
     def _logits(self, x: Tensor) -> Tensor:
         last = self._forward(x)[1]
@@ -166,3 +185,88 @@ class Bridge(Method):
             "rank": int(self.options["rank"]),
             "prototypes": int(self.options["prototypes"]),
         }
+
+
+class Population:
+    """Bridges at one position that take their training steps together: one forward and backward for all of them.
+
+    Members may differ in rank, prototypes, learning rate, initial values and order of windows; each is trained as it
+    would be alone, but for rounding. Smaller ones are padded with zeros, which receive no gradient and stay zero.
+
+    Raises
+    ------
+    ValueError
+        If members differ in what they must share.
+    """
+
+    SHARED: ClassVar[tuple[str, ...]] = ("input", "output", "batch_size", "epochs", "loss", "loss_at", "layout")
+
+    def __init__(self, members: Sequence[Bridge]):
+        self.members, self.first = members, members[0]
+        for name in self.SHARED:
+            found = {member.options[name] for member in members}
+            if len(found) > 1:
+                raise ValueError(f"a population shares its {name}, these members have {sorted(map(str, found))}")
+        bridges = [member.bridge for member in members]
+        self.tokens = bridges[0].tokens
+        rank = max(len(bridge.A) for bridge in bridges)
+        self.prototypes = max(bridge.prototypes.shape[1] for bridge in bridges)
+        padded = []
+        for bridge in bridges:
+            ranks, prototypes = rank - len(bridge.A), self.prototypes - bridge.prototypes.shape[1]
+            pads = ((0, 0, 0, ranks), (0, ranks, 0, prototypes * self.tokens), (0, prototypes))
+            padded.append([F.pad(p.detach(), pad) for p, pad in zip(bridge.parameters(), pads, strict=True)])
+        # A (K, r, D_new), B (K, P T, r), prototypes (K, D_old, P) of K members.
+        self.stacked = [torch.stack(tensors).requires_grad_() for tensors in zip(*padded, strict=True)]
+        # Adam's step is proportional to its rate: at a rate of 1, then as far as each member's own goes.
+        self.optimizer = torch.optim.Adam(self.stacked, lr=1.0)
+        rates = [float(member.options["learning_rate"]) for member in members]
+        self.rates = self.stacked[0].new_tensor(rates)[:, None, None]
+        self.losses = torch.vmap(self.first.loss)
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """(K, B, D_new) -> (K B, D_old, T), as each member's bridge gives it."""
+        a, b, prototypes = self.stacked
+        weights = (x @ a.mT) @ b.mT
+        return (prototypes[:, None] @ weights.view(*x.shape[:2], self.prototypes, self.tokens)).flatten(0, 1)
+
+    def train_epoch(self) -> list[Epoch]:
+        """One pass over the pair split for every member."""
+        first, n = self.first, len(self.first.x)
+        totals, steps = self.rates.new_zeros(len(self.members)), 0
+        orders = torch.stack([torch.randperm(n, generator=member.generator) for member in self.members])
+        for rows in orders.split(int(first.options["batch_size"]), dim=1):
+            landed, last = first._through(self._outputs(first.x[rows]))
+            output = landed if first.options["loss_at"] == "bridge_output" else last
+            outputs = output.view(*rows.shape, *output.shape[1:])
+            losses = self.losses(outputs, first.target[rows].to(outputs))
+            self.optimizer.zero_grad()
+            losses.sum().backward()
+            self._tame()
+            self._step()
+            totals, steps = totals + losses.detach(), steps + 1
+        self._hand_out()
+        return [Epoch(total / steps, steps) for total in totals.tolist()]
+
+    def _tame(self, most: float = MOST_GRADIENT) -> None:
+        """``tame``, for each member by itself."""
+        gradients = [p.grad for p in self.stacked if p.grad is not None]
+        largest = torch.stack([gradient.abs().amax((1, 2)) for gradient in gradients]).amax(0)
+        if bool((largest > most).any()):
+            scale = torch.where(largest > most, largest, 1.0)[:, None, None]
+            for gradient in gradients:
+                gradient.div_(scale)
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        before = [p.clone() for p in self.stacked]
+        self.optimizer.step()
+        for p, old in zip(self.stacked, before, strict=True):
+            p.copy_(torch.lerp(old, p, self.rates))
+
+    @torch.no_grad()
+    def _hand_out(self) -> None:
+        """Give the members their weights."""
+        for k, member in enumerate(self.members):
+            for p, stacked in zip(member.bridge.parameters(), self.stacked, strict=True):
+                p.copy_(stacked[k, : p.shape[0], : p.shape[1]])

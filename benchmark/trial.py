@@ -6,7 +6,7 @@ import resource
 import statistics
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,7 +19,7 @@ from ray import tune
 
 from benchmark import metrics
 from benchmark.competitors import get
-from benchmark.methods import Method
+from benchmark.methods import Epoch, Method
 from benchmark.results import versions
 from benchmark.task import Task
 
@@ -113,12 +113,16 @@ class Trial:
 
     def epochs(self) -> Iterator[dict[str, Any]]:
         """Train; yields after each epoch what was found on val."""
-        while self.epoch < self.method.n_epochs:
+        while not self.finished:
             begin = time.perf_counter()
             done = self.method.train_epoch()
-            self.training_seconds += time.perf_counter() - begin
-            self.epoch, self.steps, self.loss = self.epoch + 1, self.steps + done.steps, done.loss
-            yield {"epoch": self.epoch, "train_loss": done.loss, **self._judge()}
+            yield self.record(done, time.perf_counter() - begin)
+
+    def record(self, done: Epoch, seconds: float) -> dict[str, Any]:
+        """Take note of an epoch that the method was trained for, and judge it on val."""
+        self.training_seconds += seconds
+        self.epoch, self.steps, self.loss = self.epoch + 1, self.steps + done.steps, done.loss
+        return {"epoch": self.epoch, "train_loss": done.loss, **self._judge()}
 
     @property
     def finished(self) -> bool:
@@ -245,18 +249,30 @@ def run_final(config: Mapping[str, Any], spec: Spec) -> tuple[dict[str, Any], li
 
 NUMBER = "number"
 """The key of a searched configuration under which the searcher gives the trial's number."""
+MEMBER = "@"
+"""``rank@2``: the rank of the third member of a population; what has no ``@`` is the first one's, and shared."""
 
 
-def search_spec(method: str, fold: int, seed: int, asked: Mapping[str, Any]) -> Spec:
-    """What the searcher asked for."""
-    options = {name: value for name, value in asked.items() if name != NUMBER}
-    return Spec(method, "search", f"{method}-fold{fold}-{asked.get(NUMBER, 0):03d}", fold, seed, options)
+def search_specs(method: str, fold: int, seed: int, asked: Mapping[str, Any]) -> list[Spec]:
+    """What the searcher asked for: one trial, or all members of a population."""
+    common = {name: value for name, value in asked.items() if name != NUMBER and MEMBER not in name}
+    own: dict[int, dict[str, Any]] = {0: {}}
+    for name, value in asked.items():
+        if MEMBER in name:
+            option, _, member = name.partition(MEMBER)
+            own.setdefault(int(member), {})[option] = value
+    first = asked.get(NUMBER, 0) * len(own)
+    return [
+        Spec(method, "search", f"{method}-fold{fold}-{first + k:03d}", fold, seed, {**common, **own[k]})
+        for k in sorted(own)
+    ]
 
 
 class SearchTrial(tune.Trainable):
-    """The Ray trainable: a step is a share of the epochs, a report is the row so far.
+    """The Ray trainable: a step is a share of the epochs, a report is the rows so far.
 
-    Actors are reused: the next configuration finds torch imported and the task open.
+    Actors are reused: the next configuration finds torch imported and the task open. Bridges at one position may come
+    as a population, which is trained together and reports the best of its scores.
     """
 
     def setup(
@@ -273,25 +289,41 @@ class SearchTrial(tune.Trainable):
 
     def _start(self, options: dict[str, Any]) -> None:
         run, method, fold = self.fixed
-        spec = search_spec(method, fold, run["seed"], options)
-        self.trial = Trial(open_task(run, fold), spec)
-        self.running = self.trial.epochs()
-        self.per_step = max(1, -(-self.trial.method.n_epochs // run["search"]["reports"]))
+        task = open_task(run, fold)
+        self.trials = [Trial(task, spec) for spec in search_specs(method, fold, run["seed"], options)]
+        alone = len(self.trials) == 1
+        self.running: Iterator[Any] = self.trials[0].epochs() if alone else together(self.trials)
+        self.per_step = max(1, -(-self.trials[0].method.n_epochs // run["search"]["reports"]))
 
     def step(self) -> dict[str, Any]:
         for _ in range(self.per_step):
             if next(self.running, None) is None:
                 break
-        row = self.trial.row()
-        score, closeness = order(self.trial.best)
+        best = max(self.trials, key=lambda trial: order(trial.best))
+        score, closeness = order(best.best)
         return {
             "score": score,
             "closeness": closeness,
-            "train_loss": self.trial.loss,
-            "epoch": self.trial.epoch,
-            "row": json.dumps(row),
-            "done": self.trial.finished,
+            "epoch": best.epoch,
+            "rows": json.dumps([{**trial.row(), "train_loss": trial.loss} for trial in self.trials]),
+            "done": best.finished,
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: an interrupted trial is short and starts again from its seed, which gives the same row."""
+
+
+def together(trials: Sequence[Trial]) -> Iterator[list[dict[str, Any]]]:
+    """Train bridges as one population; yields after each epoch what was found on val for each.
+
+    A member's seconds are its share of the population's.
+    """
+    from benchmark.transfer import Bridge, Population
+
+    members = [trial.method for trial in trials if isinstance(trial.method, Bridge)]
+    population = Population(members)
+    while not trials[0].finished:
+        begin = time.perf_counter()
+        done = population.train_epoch()
+        seconds = (time.perf_counter() - begin) / len(trials)
+        yield [trial.record(epoch, seconds) for trial, epoch in zip(trials, done, strict=True)]

@@ -1,5 +1,6 @@
 """What is searched for the bridge: where it leaves and enters, how wide it is, and how fast it learns."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmark.options import Blocks, Option, new_block, old_block_or_head, one_of, positive, whole
@@ -8,9 +9,10 @@ if TYPE_CHECKING:
     import optuna
 
 OPTIONS = {
-    "position": Option("searched", one_of("searched", "two_stage")),
+    "position": Option("searched", one_of("searched", "two_stage")),  # give input and output to fix it
     "input": Option(None, new_block),
     "output": Option(None, old_block_or_head),
+    "similarity": Option("cka", one_of("cka", "debiased_cka", "minibatch_cka")),  # of position=two_stage
     "rank": Option(None, whole(1)),
     "prototypes": Option(None, whole(1)),
     "learning_rate": Option(None, positive),
@@ -20,7 +22,29 @@ OPTIONS = {
     "loss": Option("cosine", one_of("cosine", "mse", "l1", "infonce")),
     "loss_at": Option("last_layer", one_of("last_layer", "bridge_output")),
     "layout": Option("transpose", one_of("transpose", "released")),
+    "population": Option(1, whole(1)),  # trials at one position that are trained together
+    "compile": Option(False, one_of(True, False)),  # torch.compile the old model's blocks
+    "autocast": Option("none", one_of("none", "bfloat16")),  # of the old model's blocks
 }
+
+
+def contradiction(options: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """What of the options, each right by itself, does not go together, and what to do; None if all does."""
+    head, old, trials = options["output"] == "head", config["old"]["name"], config["search"]["trials"]
+    given = [name for name in ("input", "output") if options[name] is not None]
+    if options["position"] == "two_stage" and given and config["search"]["space"] != "paper":
+        return f"bridge.position=two_stage chooses bridge.{given[0]}={options[given[0]]} itself; leave one of them out"
+    if head and options["loss_at"] == "bridge_output":
+        return "bridge.output=head has no block after it, so bridge.loss_at=bridge_output says nothing; leave it out"
+    if options["layout"] == "released" and (head or old != "labram"):
+        place = "at bridge.output=head" if head else f"with old encoder {old}"
+        return f"bridge.layout=released is no other layout {place}; leave it out, or use labram as old encoder"
+    if options["loss"] == "infonce" and options["batch_size"] < 2:
+        return "bridge.loss=infonce tells windows of a batch apart; give bridge.batch_size of at least 2"
+    if trials % options["population"]:
+        return f"bridge.population={options['population']} does not divide search.trials={trials}; change one of them"
+    return None
+
 
 # The released hyperparameters, by experiment (method.md of the paper's release: six directions).
 PAPER: dict[str, dict[str, Any]] = {

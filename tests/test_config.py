@@ -73,6 +73,23 @@ def test_positions_are_checked_against_the_encoders(words, said):
     config.check_methods(config.load(["bridge.output=head"]), Blocks(new=6, old=4))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bridge.position=two_stage", "bridge.output=2"], "chooses bridge.output=2 itself; leave one of them out"),
+        (["bridge.output=head", "bridge.loss_at=bridge_output"], "bridge.loss_at=bridge_output says nothing"),
+        (["bridge.layout=released"], "is no other layout with old encoder hubert_ecg"),
+        (["experiment=eegmat_eeg2ecg", "bridge.layout=released", "bridge.output=head"], "at bridge.output=head"),
+        (["bridge.loss=infonce", "bridge.batch_size=1"], "give bridge.batch_size of at least 2"),
+        (["bridge.population=5"], "bridge.population=5 does not divide search.trials=12"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_by_name(words, said):
+    with pytest.raises(InputError, match=said):
+        config.load(words)
+    assert config.load(words[:-1])
+
+
 @pytest.mark.parametrize("words", [["experiment=nothing_like_it"], ["bridge.rank=0"], ["data=eegmat", "data.root=/no"]])
 def test_the_command_line_says_one_line_and_exits_with_2(words, tmp_path):
     done = subprocess.run(

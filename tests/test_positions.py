@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 
 from benchmark import positions
+from benchmark.perf.plain import once_per_block
 from benchmark.positions import linear_cka, minibatch_cka, quality
 
 
@@ -82,3 +84,28 @@ def test_selection_takes_the_best_block_and_its_most_similar(task):
     x, y = task.pooled("new", "pair", found.input + 1), task.pooled("old", "pair", found.output)
     assert found.similarity[found.input, found.output] == pytest.approx(linear_cka(x.numpy(), y.numpy()), rel=1e-4)
     assert positions.select(task, seed=0).quality.tolist() == found.quality.tolist()
+
+
+def test_positions_from_one_pass_are_those_from_a_run_for_every_block(task):
+    """The released code runs both models once per block; so does this, with the same rule by itself."""
+    windows = {side: task.windows(side).take(task.indices("pair")) for side in ("old", "new")}
+    outputs = [x.double().numpy() for x in once_per_block(task.new, task.new.inputs(windows["new"]))]
+    inputs = []
+    for block in range(task.old.n_blocks):
+        with torch.inference_mode():
+            hiddens = task.old.block_outputs(task.old.inputs(windows["old"]))
+        inputs.append(task.old.pool(hiddens[block]).double().numpy())
+    pseudo_label = task.teacher_logits("pair").argmax(1).numpy()
+    qualities = [quality(x, pseudo_label, seed=0) for x in outputs]
+    i = int(np.argmax(qualities))
+    j = int(np.argmax([linear_cka(outputs[i], y) for y in inputs]))
+    found = positions.select(task, seed=0)
+    assert (found.input, found.output) == (i, j)
+    np.testing.assert_allclose(found.quality, qualities, rtol=1e-6)
+
+
+def test_each_kind_of_similarity_gives_a_whole_matrix(task):
+    found = {kind: positions.select(task, 0, kind).similarity for kind in ("cka", "debiased_cka", "minibatch_cka")}
+    shape = (task.new.n_blocks, task.old.n_blocks)
+    assert all(matrix.shape == shape and np.isfinite(matrix).all() for matrix in found.values())
+    assert (found["debiased_cka"] < found["cka"]).all()

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from benchmark import config, results, sweep
 from benchmark.errors import InputError, RunError
 from benchmark.options import Blocks
+from benchmark.trial import search_specs
 from tests.conftest import SMALL
 
 WORDS = (
@@ -179,6 +180,19 @@ def test_what_the_user_fixes_is_not_searched():
     assert set(trial.params) == {"input", "prototypes", "learning_rate"}
 
 
+def test_members_of_a_population_share_what_is_asked_of_positions():
+    trial = optuna.create_study().ask()
+    fixed = {"population": 3, "learning_rate": 0.1, "input": None}
+    asked = {**trial.params, **sweep.define(trial, "bridge", fixed, Blocks(new=6, old=4)), **trial.params}
+    assert {"rank", "rank@1", "rank@2", "prototypes@2", "input", "output"} <= set(asked)
+    specs = search_specs("bridge", 0, 7, {**asked, "number": 2})
+    assert [spec.trial_id for spec in specs] == ["bridge-fold0-006", "bridge-fold0-007", "bridge-fold0-008"]
+    for k, spec in enumerate(specs):
+        assert set(spec.options) == {"input", "output", "rank", "prototypes", "learning_rate", "population"}
+        assert spec.options["rank"] == asked[f"rank@{k}" if k else "rank"]
+        assert spec.options["output"] == asked["output"]
+
+
 def test_ties_are_broken_by_divergence_then_size():
     def row(trial: str, agreement: float, divergence: float, size: int, status: str = "done") -> dict:
         return {
@@ -207,9 +221,10 @@ def test_ties_are_broken_by_divergence_then_size():
 
 
 def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
+    """Here with trials that are trained two by two."""
     folder, _ = runs
-    words = ("bridge.position=two_stage", "methods=[bridge]", "references=[]", "search.trials=2", "final.seeds=[0]")
-    done = start(folder, "two_stage", *words, "search.scheduler=asha")
+    words = ("bridge.position=two_stage", "methods=[bridge]", "references=[]", "final.seeds=[0]")
+    done = start(folder, "two_stage", *words, "search.scheduler=median", "bridge.population=2")
     assert done.returncode == 0, done.stderr
     run = folder / "results" / "two_stage"
     seen = results.read_parquet(run / "positions.parquet", results.POSITIONS)
@@ -219,4 +234,7 @@ def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
     assert chosen["similarity"] == similar.max()
     for column in ("bridge_input", "bridge_output"):
         assert set(rows(folder, "two_stage")[column]) == {chosen[column]}
+    searched = rows(folder, "two_stage").filter(pl.col("stage") == "search")
+    assert searched["trial_id"].to_list() == [f"bridge-fold0-{k:03d}" for k in range(4)]
+    assert searched["config"].n_unique() == 4
     assert (run / "figures" / "positions.png").stat().st_size > 0

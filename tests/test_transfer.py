@@ -10,7 +10,7 @@ from baselines._student import Student
 from benchmark import competitors
 from benchmark.bridge import land
 from benchmark.task import Task
-from benchmark.transfer import LOSSES, Bridge, tame
+from benchmark.transfer import LOSSES, Bridge, Population, tame
 
 BRIDGE = {
     "position": "searched",
@@ -25,6 +25,8 @@ BRIDGE = {
     "loss": "cosine",
     "loss_at": "last_layer",
     "layout": "transpose",
+    "compile": False,
+    "autocast": "none",
 }
 KD = {"temperature": 2.0, "learning_rate": 1e-3, "batch_size": 8, "epochs": 2}
 
@@ -76,6 +78,41 @@ def test_training_from_the_store_is_the_plain_loop(double: Task, loss, loss_at):
         epoch = method.train_epoch()
         steps += epoch.steps
         assert epoch.loss == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+SIZES = ((2, 8, 1e-3), (16, 32, 3e-3), (4, 64, 1e-2))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("place", [(0, "last_layer"), (2, "last_layer"), (2, "bridge_output"), ("head", "last_layer")])
+def test_a_population_is_trained_as_its_members_would_be_alone(double: Task, loss, place):
+    output, loss_at = place
+    options = [
+        {**BRIDGE, "output": output, "loss": loss, "loss_at": loss_at, "rank": r, "prototypes": p, "learning_rate": lr}
+        for r, p, lr in SIZES
+    ]
+    alone = [Bridge(double, chosen, seed) for seed, chosen in enumerate(options)]
+    members = [Bridge(double, chosen, seed) for seed, chosen in enumerate(options)]
+    population = Population(members)
+    for _ in range(4):
+        expected = [method.train_epoch() for method in alone]
+        for one, other in zip(expected, population.train_epoch(), strict=True):
+            assert (other.loss, other.steps) == (pytest.approx(one.loss, rel=1e-5), one.steps)
+    for one, other in zip(alone, members, strict=True):
+        torch.testing.assert_close(other.logits("val"), one.logits("val"), rtol=1e-5, atol=1e-7)
+
+
+def test_members_of_a_population_share_their_position(task: Task):
+    with pytest.raises(ValueError, match=r"shares its output, these members have \['1', '2'\]"):
+        Population([Bridge(task, {**BRIDGE, "output": output}, 0) for output in (1, 2)])
+
+
+def test_autocast_runs_the_old_blocks_in_half_the_bits(task: Task):
+    whole, half = Bridge(task, BRIDGE, 0), Bridge(task, {**BRIDGE, "autocast": "bfloat16"}, 0)
+    losses = [[method.train_epoch().loss for _ in range(3)] for method in (whole, half)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert half.logits("val").dtype == torch.float32
 
 
 @pytest.mark.parametrize("output", [0, 2, "head"])
