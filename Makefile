@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := benchmark search_spaces baselines analysis tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark tables test lint format clean
+.PHONY: help setup benchmark tables perf test lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ benchmark: setup ## run EXPERIMENT (default quickstart) with ARGS="key=value ...
 
 tables: setup ## write and print the tables of results/EXPERIMENT again
 	@$(BIN)/python -m analysis results/$(EXPERIMENT)
+
+perf: setup ## time the bridge at full size against the plain loop; some 30 minutes
+	@$(BIN)/python -m benchmark.perf
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest

@@ -1,0 +1,77 @@
+"""``python -m benchmark.perf``: what ``make perf`` runs. Each measurement has a process of its own."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmark.perf import extraction, report, search
+from benchmark.perf.directions import DIRECTIONS
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "steps": DIRECTIONS,
+    "extraction": extraction.DIRECTIONS,
+    "search": (search.DIRECTION,),
+    "inference": DIRECTIONS,
+}
+BUDGET = {"steps": 75.0, "extraction": 60.0, "search": 0.0, "inference": 30.0}
+"""Seconds that a measurement of one direction aims at, without its preparation."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmark.perf", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="default: all parts")
+    parser.add_argument(
+        "--directions", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS), help="default: all six"
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="default: %(default)s")
+    parser.add_argument("--cache", type=Path, help="for simulated data and features; default: a temporary folder")
+    parser.add_argument("--budget", type=float, default=1.0, help="scales the time of every measurement")
+    parser.add_argument("--child", nargs=3, metavar=("PART", "DIRECTION", "FILE"), help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.child:
+        part, direction, file = given.child
+        torch.manual_seed(0)
+        measured = import_module(f"benchmark.perf.{part}").measure(direction, given.cache, given.budget * BUDGET[part])
+        Path(file).write_text(json.dumps(list(measured)))
+        return 0
+    jobs = [(part, name) for part in given.only for name in PARTS[part] if name in given.directions]
+    begin = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    inference: list[dict[str, Any]] = []
+    failed: list[str] = []
+    with tempfile.TemporaryDirectory(dir=given.cache) as folder, tqdm(jobs, unit="part") as bar:
+        for part, direction in bar:
+            bar.set_description(f"{part} {direction}")
+            file = Path(folder) / "rows.json"
+            words = ["--child", part, direction, str(file), "--cache", folder, "--budget", str(given.budget)]
+            done = subprocess.run([sys.executable, "-m", "benchmark.perf", *words], stderr=subprocess.PIPE, text=True)
+            if done.returncode:
+                failed.append(f"{part} {direction}")
+                tqdm.write(f"error: {part} {direction} ended early: {done.stderr.strip()[-2000:]}", file=sys.stderr)
+                continue
+            (inference if part == "inference" else rows).extend(json.loads(file.read_text()))
+    command = "make perf" if not (arguments or sys.argv[1:]) else f"python -m benchmark.perf {' '.join(sys.argv[1:])}"
+    written = report.write(given.out, rows, inference, command, time.perf_counter() - begin)
+    print(written[0].read_text())
+    for path in written:
+        print(path)
+    late = [row for row in rows if report.missed(row)]
+    if late:
+        print(f"{len(late)} of {len(rows)} rows are not what was promised: see MISSED above", file=sys.stderr)
+    if failed:
+        print(f"error: not measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Whole sweeps: twenty trials over searched positions against the plain loop, and what Ray Tune costs a trial."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from benchmark import config, sweep
+from benchmark.options import Blocks
+from benchmark.perf.directions import options, settings
+from benchmark.perf.plain import PlainLoop
+from benchmark.task import Task
+from benchmark.tensorboard import Board
+from benchmark.transfer import Bridge
+
+DIRECTION = "wesad_ppg2ecg"
+TRIALS = 20
+EPOCHS = 3
+LEAST = 5.0
+SHORT_TRIALS = 60
+MOST_OVERHEAD = 0.3
+CONCURRENT = 2
+
+WORDS = (
+    f"search.trials={TRIALS}",
+    f"bridge.epochs={EPOCHS}",
+    "methods=[bridge]",
+    "data.condition_seconds=240",
+    *(f"data.split.{part}={count}" for part, count in (("train", 1), ("val", 1), ("pair", 2), ("test", 1))),
+)
+SHORT_WORDS = (
+    f"search.trials={SHORT_TRIALS}",
+    "methods=[bridge]",
+    "bridge.input=0",
+    "bridge.output=head",
+    "bridge.epochs=4",
+    "data.subjects=8",
+    "old.weights=random",
+    "new.weights=random",
+)
+
+
+def _sweep(loaded: dict[str, Any], folder: Path) -> tuple[float, float, list[dict[str, Any]]]:
+    """Seconds of preparing and of searching, and the trials' rows."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    begin = time.perf_counter()
+    sweep.start_ray(loaded)
+    board = Board(folder / "tensorboard")
+    try:
+        sweep.prepare(loaded, [0])
+        prepared = time.perf_counter()
+        task = Task(loaded, 0)
+        blocks = Blocks(task.new.n_blocks, task.old.n_blocks)
+        searching = time.perf_counter()
+        rows = sweep.search(loaded, folder, "bridge", 0, blocks, board)
+        searched = time.perf_counter() - searching
+    finally:
+        board.close()
+        ray.shutdown()
+    failed = [row["error"] for row in rows if row["status"] != "done"]
+    if failed or len(rows) != loaded["search"]["trials"]:
+        raise RuntimeError(f"{len(rows)} trials, of which {len(failed)} failed: {failed[:1]}")
+    return prepared - begin, searched, rows
+
+
+def _plainly(task: Task, rows: list[dict[str, Any]]) -> float:
+    """Seconds that the same trials take in the plain loop: a step and an evaluation of each, times their number."""
+    size = options(DIRECTION)["batch_size"]
+    pair, val = task.indices("pair"), task.indices("val")
+    batches = [
+        (
+            task.old.inputs(task.windows("old").take(indices[:size])),
+            task.new.inputs(task.windows("new").take(indices[:size])),
+        )
+        for indices in (pair, val)
+    ]
+    steps, evaluations = -(-len(pair) // size), len(val) / size
+    total = 0.0
+    for row in rows:
+        chosen: Mapping[str, Any] = json.loads(row["config"])
+        plain = PlainLoop(task, chosen, Bridge(task, chosen, seed=0).state())
+        begin = time.perf_counter()
+        plain.step(*batches[0])
+        stepped = time.perf_counter()
+        plain.evaluate(*batches[1])
+        evaluated = time.perf_counter()
+        total += EPOCHS * (steps * (stepped - begin) + evaluations * (evaluated - stepped))
+    return total
+
+
+def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, Any]]:
+    """Rows of both sweeps; ``direction`` must be that of ``DIRECTION``. The budget is what they take."""
+    loaded = config.load([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}"])
+    prepare, searched, rows = _sweep(loaded, cache / "sweep")
+    ours = prepare + searched
+    plain = _plainly(Task(loaded, 0), rows)
+    same = {"direction": direction, "batch": options(direction)["batch_size"]}
+    yield {**same, "part": f"sweep of {TRIALS} trials", "way": "store", "seconds": ours}
+    yield {
+        **same,
+        "part": f"sweep of {TRIALS} trials",
+        "way": "plain",
+        "seconds": plain,
+        "ratio": plain / ours,
+        "required": LEAST,
+    }
+    hundred = prepare + 100 / TRIALS * searched
+    yield {**same, "part": "sweep of 100 trials, projected", "way": "store", "seconds": hundred}
+    times = 100 / TRIALS * plain
+    yield {**same, "part": "sweep of 100 trials, projected", "way": "plain", "seconds": times, "ratio": times / hundred}
+    short = config.load([*SHORT_WORDS, f"cache={cache}", f"results={cache}", f"cluster.cpus={CONCURRENT}"])
+    _, wall, rows = _sweep(short, cache / "short")
+    inside = sum(float(row["train_seconds"]) for row in rows)
+    overhead = (wall - inside / CONCURRENT) / len(rows)
+    yield {
+        "direction": "quickstart",
+        "part": f"overhead of a trial, {SHORT_TRIALS} trials, {CONCURRENT} at once",
+        "way": "Ray Tune",
+        "seconds": overhead,
+        "required": MOST_OVERHEAD,
+    }
