@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines._student import Student
-from benchmark import competitors
+from benchmark import competitors, config
 from benchmark.bridge import land
 from benchmark.task import Task
 from benchmark.transfer import LOSSES, Bridge, Population, tame
@@ -133,6 +133,32 @@ def test_a_bridge_at_the_head_runs_no_old_block(task: Task, monkeypatch):
     method = Bridge(task, {**BRIDGE, "output": "head"}, seed=0)
     method.train_epoch()
     assert method.logits("val").shape == (len(task.indices("val")), 3)
+
+
+SHAPES = {
+    "wesad_ppg2ecg": ("data.condition_seconds=90",),
+    "wesad_ecg2ppg": ("data.condition_seconds=90",),
+    "isruc_eeg2ecg": ("data.condition_seconds=240",),
+    "fog_emg2eeg": ("data.condition_seconds=12",),
+}
+
+
+@pytest.mark.parametrize("direction", SHAPES)
+def test_a_bridge_joins_every_block_of_every_encoder(direction, tmp_path_factory):
+    """PaPaGei's blocks, which differ in width and length, among them."""
+    words = [f"experiment={direction}", "data=simulated", *SHAPES[direction], "data.subjects=4"]
+    words += [f"data.split.{part}=1" for part in ("train", "val", "pair", "test")]
+    words += [f"cache={tmp_path_factory.mktemp(direction)}", "old.weights=random", "new.weights=random"]
+    task = Task(config.load(words), 0)
+    n_new, n_old = task.new.n_blocks, task.old.n_blocks
+    for i, output in [(i, "head") for i in range(n_new)] + [(0, j) for j in range(n_old)]:
+        method = Bridge(task, {**BRIDGE, "input": i, "output": output, "batch_size": 64}, seed=0)
+        before = method.state()
+        assert np.isfinite(method.train_epoch().loss)
+        assert not torch.equal(method.state()["B"], before["B"])
+        logits = method.logits("test")
+        assert logits.shape == (len(task.indices("test")), task.n_classes)
+        assert torch.isfinite(logits).all()
 
 
 def test_randreal_prototypes_are_tokens_of_the_block_that_is_entered(task: Task):
