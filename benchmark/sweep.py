@@ -142,12 +142,22 @@ def finish_all(
         while waiting:
             ready, _ = ray.wait(list(waiting), timeout=0.5)
             for reference in ready:
-                finished(waiting.pop(reference), ray.get(reference))
+                finished(waiting.pop(reference), _result(reference))
                 bar.update()
             bar.set_postfix_str(ray.get(board.read.remote())[:70] if board else "", refresh=bool(ready))
     except KeyboardInterrupt:
         for reference in waiting:
             ray.cancel(reference, force=True)
+        raise
+
+
+def _result(reference: Any) -> Any:
+    """What a task gave, or the error that it ended in as it was raised there."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError | RunError):
+            raise error.cause from None
         raise
 
 
@@ -188,7 +198,7 @@ def _locate(config: Mapping[str, Any], fold: int) -> positions.Positions:
 
 def located(config: dict[str, Any], folder: Path, fold: int) -> dict[str, Any]:
     """The configuration with the bridge's positions fixed by the two-stage rule; what it saw goes to a table."""
-    found = ray.get(ray.remote(**resources(config))(_locate).remote(config, fold))
+    found = _result(ray.remote(**resources(config))(_locate).remote(config, fold))
     results.append(folder / "positions.parquet", positions.rows(found, fold), results.POSITIONS)
     return {**config, "bridge": {**config["bridge"], "input": found.input, "output": found.output}}
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from benchmark.cache import Progress, silent
 from benchmark.datasets.base import Windows
 from benchmark.encoders.base import Encoder
+from benchmark.errors import InputError
 
 C_GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -50,6 +51,12 @@ def fit_head(
 def _fit_logistic(
     pooled: Tensor, label: np.ndarray, subject: np.ndarray, n_classes: int, class_weighted: bool, seed: int
 ) -> nn.Linear:
+    for what, found in (("subjects", subject), ("classes", label)):
+        if len(np.unique(found)) < 2:
+            raise InputError(
+                f"teacher.solver=lbfgs chooses its penalty between training subjects, but these windows have one of "
+                f"{what}; give data.split more training subjects, or teacher.solver=adam"
+            )
     model = make_pipeline(
         StandardScaler(),
         LogisticRegression(class_weight="balanced" if class_weighted else None, max_iter=2000, random_state=seed),

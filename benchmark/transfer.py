@@ -4,7 +4,6 @@ Shapes: B windows of a batch, D features, T tokens. Positions as in the paper: t
 *output* of block i and enters the old one at the *input* of block j; j = ``head`` enters the teacher's linear head.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -50,7 +49,7 @@ def tame(bridge: PrototypeBridge, most: float = MOST_GRADIENT) -> None:
     Other gradients are far below (at most 1 or so in the paper's directions), so that the published training is kept.
     """
     gradients = [p.grad for p in bridge.parameters() if p.grad is not None]
-    largest = torch.nn.utils.get_total_norm(gradients, math.inf)
+    largest = torch.stack([gradient.abs().max() for gradient in gradients]).max()
     if largest > most:
         for gradient in gradients:
             gradient.div_(largest)
@@ -82,7 +81,7 @@ class Bridge(Method):
         if options["init"] == "randreal":
             self.bridge.set_prototypes(self._real_tokens(int(options["prototypes"])))
         self.bridge.to(task.device, task.new.dtype)
-        self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=float(options["learning_rate"]))
+        self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=float(options["learning_rate"]), fused=True)
         self.loss = LOSSES[options["loss"]]
         self.precision = AUTOCAST.get(options["autocast"])
         self.tail = self._tail()
@@ -219,7 +218,7 @@ class Population:
         # A (K, r, D_new), B (K, P T, r), prototypes (K, D_old, P) of K members.
         self.stacked = [torch.stack(tensors).requires_grad_() for tensors in zip(*padded, strict=True)]
         # Adam's step is proportional to its rate: at a rate of 1, then as far as each member's own goes.
-        self.optimizer = torch.optim.Adam(self.stacked, lr=1.0)
+        self.optimizer = torch.optim.Adam(self.stacked, lr=1.0, fused=True)
         rates = [float(member.options["learning_rate"]) for member in members]
         self.rates = self.stacked[0].new_tensor(rates)[:, None, None]
         self.losses = torch.vmap(self.first.loss)

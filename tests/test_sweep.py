@@ -238,3 +238,14 @@ def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
     assert searched["trial_id"].to_list() == [f"bridge-fold0-{k:03d}" for k in range(4)]
     assert searched["config"].n_unique() == 4
     assert (run / "figures" / "positions.png").stat().st_size > 0
+
+
+def test_what_a_worker_finds_wrong_is_one_line_for_the_user(tmp_path):
+    done = start(tmp_path, "few", "data.split.train=1")
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: teacher.solver=lbfgs chooses its penalty between training subjects, but these windows have one of "
+        "subjects; give data.split more training subjects, or teacher.solver=adam"
+    ]
+    assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from benchmark import config
+from benchmark.errors import InputError
 from benchmark.task import Task
 from benchmark.teacher import class_weights, fit_head
 
@@ -66,3 +67,11 @@ def test_the_teacher_reads_train_labels_alone(small):
 
 def test_the_configuration_names_the_teachers_choices():
     assert config.load([])["teacher"]["training"] == "probe"
+
+
+def test_one_subject_or_one_class_is_too_few_to_choose_a_penalty():
+    pooled, label, subject = blobs(2)
+    with pytest.raises(InputError, match="one of subjects; give data"):
+        fit_head(pooled, label, subject * 0, 2, OPTIONS, seed=0)
+    with pytest.raises(InputError, match="one of classes"):
+        fit_head(pooled, label * 0, subject, 2, OPTIONS, seed=0)

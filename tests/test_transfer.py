@@ -146,8 +146,8 @@ SHAPES = {
 @pytest.mark.parametrize("direction", SHAPES)
 def test_a_bridge_joins_every_block_of_every_encoder(direction, tmp_path_factory):
     """PaPaGei's blocks, which differ in width and length, among them."""
-    words = [f"experiment={direction}", "data=simulated", *SHAPES[direction], "data.subjects=4"]
-    words += [f"data.split.{part}=1" for part in ("train", "val", "pair", "test")]
+    words = [f"experiment={direction}", "data=simulated", *SHAPES[direction], "data.subjects=5", "data.split.train=2"]
+    words += [f"data.split.{part}=1" for part in ("val", "pair", "test")]
     words += [f"cache={tmp_path_factory.mktemp(direction)}", "old.weights=random", "new.weights=random"]
     task = Task(config.load(words), 0)
     n_new, n_old = task.new.n_blocks, task.old.n_blocks

@@ -40,7 +40,7 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
         nonlocal asked
         asked += 1
         for side in encoders:
-            store.get({"side": side, "time": asked}, len(indices), partial(extracted, side))
+            store.get({"direction": direction, "side": side, "time": asked}, len(indices), partial(extracted, side))
 
     def extracted(side: Side, begin: int) -> Iterator[dict[str, Any]]:
         windows = task.windows(side)

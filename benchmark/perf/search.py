@@ -29,8 +29,8 @@ WORDS = (
     f"search.trials={TRIALS}",
     f"bridge.epochs={EPOCHS}",
     "methods=[bridge]",
-    "data.condition_seconds=240",
-    *(f"data.split.{part}={count}" for part, count in (("train", 1), ("val", 1), ("pair", 2), ("test", 1))),
+    "data.condition_seconds=300",
+    *(f"data.split.{part}={count}" for part, count in (("train", 2), ("val", 1), ("pair", 1), ("test", 1))),
 )
 SHORT_WORDS = (
     f"search.trials={SHORT_TRIALS}",
