@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import writers
 from analysis.writers import Column, Table, integer, label, number
@@ -130,6 +131,11 @@ def machine() -> str:
     return f"{name}, {cores} cores, {memory:.0f} GiB, torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
+def spoken(direction: str) -> str:
+    """``wesad_ppg2ecg`` -> WESAD PPG → ECG."""
+    return direction.upper().replace("_", " ").replace("2", " → ")
+
+
 def steps_figure(frame: pl.DataFrame) -> Figure:
     """Seconds of a training step: plain, store and floor, on a logarithmic axis."""
     steps = frame.filter(pl.col("part") == "train a batch")
@@ -144,11 +150,10 @@ def steps_figure(frame: pl.DataFrame) -> Figure:
             axes.scatter(
                 mine[way]["seconds"], k, s=size, marker=marker, color=COLOURS[way], label=None if k else way, zorder=3
             )
-        axes.annotate(
-            f"{mine['plain']['ratio']:,.1f} ×", (mine["plain"]["seconds"], k), (9, 0), textcoords="offset points",
-            va="center", fontsize=9,
-        )  # fmt: skip
-    axes.set_yticks(range(len(directions)), [f"{d.split('_')[0].upper()} {d.split('_')[1]}" for d in directions])
+        ratio, beside = mine["plain"]["ratio"], (mine["plain"]["seconds"], k)
+        words = f"{ratio:,.0f} ×" if ratio > 100 else f"{ratio:.1f} ×"
+        axes.annotate(words, beside, (9, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(directions)), [spoken(direction) for direction in directions])
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.margins(x=0.12)
@@ -168,7 +173,9 @@ def inference_figure(frame: pl.DataFrame) -> Figure:
         part = frame.filter(pl.col("direction") == direction).sort("bridge_input", "bridge_output")
         values = 1000 * part["seconds"].to_numpy().reshape(part["bridge_input"].n_unique(), -1)
         image = axes.imshow(values, cmap="viridis_r", aspect="auto")
-        axes.set_title(f"{direction.split('_')[0].upper()} {direction.split('_')[1]}", fontsize=11, loc="left")
+        axes.set_title(spoken(direction), fontsize=11, loc="left")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("input of old block j (last: head)")
         axes.set_ylabel("output of new block i")
         axes.spines[:].set_visible(False)
