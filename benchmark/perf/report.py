@@ -80,7 +80,8 @@ def measurements(rows: Sequence[Mapping[str, Any]], command: str) -> Table:
         "with untrained weights on simulated windows of the true shapes, at the paper's positions. store: this "
         "project's way. plain: the straightforward loop of benchmark/perf/plain.py, as the released code works: both "
         "models at every step, the old one twice, gradients of weights that are not trained except LaBraM's. floor: "
-        "the bare forward (and, in training, backward) of blocks j.. of the old model. Peak: of the process, with "
+        "the bare forward (and, in training, backward) of blocks j.. of the old model; bridge alone: of the bridge "
+        "itself, which no training can do without. Peak: of the process, with "
         "both models loaded. The plain loop's sweep is composed of a step and an evaluation measured for each of its "
         "trials."
     )

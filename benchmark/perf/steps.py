@@ -4,6 +4,7 @@ The floor of a training step is the bare forward and backward through blocks j..
 evaluation the bare forward.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,22 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
     def bare() -> None:
         old.run(landed, j, old.n_blocks)
 
+    x = task.pooled("new", "pair", method.i + 1)
+    bridge = copy.deepcopy(method.bridge)
+    with torch.no_grad():
+        pull = torch.randn_like(bridge(x))
+
+    def bridge_alone() -> None:
+        bridge.zero_grad()
+        bridge(x).backward(pull)
+
     losses: dict[str, list[float]] = {"store": [], "plain": []}
     training = {
+        "bridge alone": bridge_alone,
         "floor": floor,
         "store": lambda: losses["store"].append(method.train_epoch().loss),
         "plain": lambda: losses["plain"].append(plain.step(*inputs)),
     }
-    x = task.pooled("new", "pair", method.i + 1)
 
     @torch.no_grad()
     def evaluate() -> None:
