@@ -78,10 +78,11 @@ def load(words: Sequence[str]) -> dict[str, Any]:
         store.store(group="method", name=name, node=defaults | (_point(name, experiment) if paper else {}))
     first = [f"+method@{name}={name}" for name in competitors.searchable()] + [f"+experiment={experiment}"]
     first += ["search.trials=1"] if paper else []
-    first += [line for override in groups if (line := override.input_line)]
     # Data that is given in place of an experiment's own may change the experiment's scale: conf/scale/<data>.yaml.
-    data = [str(override.value()) for override in groups if override.key_or_group == "data"]
-    first += [f"+scale={name}" for name in data[-1:] if name in choices("scale")]
+    given = [str(override.value()) for override in groups if override.key_or_group == "data"]
+    data = [name for name in given[-1:] if name in choices("scale") and name != _compose(first)["data"]["name"]]
+    first += [line for override in groups if (line := override.input_line)]
+    first += [f"+scale={name}" for name in data]
     _check_keys(_compose(first), values)
     config = _compose(first + [line for override in values if (line := override.input_line)])
     _check_values(config)

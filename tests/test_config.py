@@ -100,3 +100,10 @@ def test_the_command_line_says_one_line_and_exits_with_2(words, tmp_path):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_simulated_data_makes_an_experiment_of_the_paper_small_and_leaves_the_quickstart_as_it_is():
+    assert config.load(["data=simulated"]) == config.load([])
+    paper, small = (config.load(["experiment=isruc_ecg2eeg", *words]) for words in ([], ["data=simulated"]))
+    assert (paper["old"]["preset"], small["old"]["preset"]) == ("small", "tiny")
+    assert small["search"]["trials"] < paper["search"]["trials"]
