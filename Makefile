@@ -2,6 +2,7 @@
 PYTHON ?= python3
 EXPERIMENT ?= quickstart
 ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := benchmark search_spaces baselines analysis tests
@@ -31,8 +32,8 @@ tables: setup ## write and print the tables of results/EXPERIMENT again
 perf: setup ## time the bridge at full size against the plain loop; some 30 minutes
 	@$(BIN)/python -m benchmark.perf
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
+test: setup ## run the tests, in WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)
