@@ -33,7 +33,7 @@ perf: setup ## time the bridge at full size against the plain loop; some 30 minu
 	@$(BIN)/python -m benchmark.perf
 
 test: setup ## run the tests, in WORKERS processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check $(SOURCES)

@@ -7,6 +7,11 @@ from benchmark import config
 from benchmark.task import Task
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: several processes that share the files then end together."""
+    items.sort(key=lambda item: item.path.name != "test_sweep.py")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The read-only folder of goldens and recordings that lies beside the repository."""
