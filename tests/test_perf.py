@@ -66,6 +66,7 @@ def test_what_was_promised_is_held_against_what_was_measured():
     assert report.missed(row("Ray Tune", 0.4, None, 0.3))
     assert not report.missed(row("Ray Tune", 0.2, None, 0.3))
     assert not report.missed(row("store", 5, None, None))
+    assert not report.missed({"way": "store", "seconds": 5.0})
 
 
 def test_the_report_is_a_dated_page_with_tables_and_figures(tmp_path):

@@ -42,10 +42,11 @@ COLOURS = {"floor": "0.6", "store": "#0072B2", "plain": "#D55E00"}
 
 def missed(row: Mapping[str, Any]) -> bool:
     """Whether a row is not what was promised."""
-    if row["required"] is None:
+    required, ratio = row.get("required"), row.get("ratio")
+    if required is None:
         return False
-    value = row["seconds"] if row["ratio"] is None else row["ratio"]
-    return value > row["required"] if row["way"] in AT_MOST else value < row["required"]
+    value = row["seconds"] if ratio is None else ratio
+    return value > required if row["way"] in AT_MOST else value < required
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
