@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import analysis
+from benchmark.commands import ended
 from benchmark.errors import InputError
 
 
@@ -25,18 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("results/paper"), help="where --paper writes (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    try:
-        if options.paper:
-            print(_paper(options.folder, options.out))
-        else:
-            paths = analysis.write(Path(options.folder))
-            print(analysis.show(Path(options.folder)))
-            for path in paths:
-                print(path)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return ended(lambda: print(_paper(options.folder, options.out) if options.paper else _run(Path(options.folder))))
+
+
+def _run(folder: Path) -> str:
+    paths = analysis.write(folder)
+    return "\n".join([analysis.show(folder), *map(str, paths)])
 
 
 def _paper(what: str, folder: Path) -> str:

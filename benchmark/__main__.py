@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmark import config
-from benchmark.errors import InputError, RunError
+from benchmark.commands import ended
 
 HELP = """usage: python -m benchmark [experiment=<name>] [key=value ...]
 
@@ -24,34 +24,26 @@ All options and their defaults:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the command line; the exit code: 0, 1 for a run that failed, 2 for input that cannot
-    be used, 130 after Ctrl-C."""
+    """Run the command line; the exit code, as in ``ended``."""
+    return ended(lambda: _run(words), "Stopped before the run began.")
+
+
+def _run(words: Sequence[str]) -> int:
     shown = [word for word in words if word in ("-h", "--help", "--config")]
     rest = [word for word in words if word not in shown]
-    try:
-        resolved = config.load(rest)
-        if shown:
-            print(_shown(shown, resolved))
-            return 0
-        from benchmark import sweep  # not before the words are understood: it imports Ray and torch
+    resolved = config.load(rest)
+    if shown:
+        print(_shown(shown, resolved))
+        return 0
+    from benchmark import sweep  # not before the words are understood: it imports Ray and torch
 
-        try:
-            sweep.run(resolved)
-        except sweep.Interrupted as stopped:
-            again = " ".join([*[word for word in rest if not word.startswith("overwrite=")], "resume=true"])
-            print(
-                f"\nStopped. What was finished is kept in {stopped}; python -m benchmark {again} goes on.",
-                file=sys.stderr,
-            )
-            return 130
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped before the run began.", file=sys.stderr)
+    try:
+        sweep.run(resolved)
+    except sweep.Interrupted as stopped:
+        again = " ".join([*[word for word in rest if not word.startswith("overwrite=")], "resume=true"])
+        print(
+            f"\nStopped. What was finished is kept in {stopped}; python -m benchmark {again} goes on.", file=sys.stderr
+        )
         return 130
     return 0
 

@@ -4,14 +4,14 @@ disagrees with what was published.
 Shapes: n windows of a subject, C channels, T samples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from benchmark.commands import aligned
 from benchmark.datasets import cache, registry
 from benchmark.datasets.base import Dataset, SubjectWindows
 from benchmark.errors import InputError
@@ -169,7 +169,7 @@ def text(report: Report, name: str) -> str:
         rows.append([*shown, _windows(one.flat), _windows(one.clipped)])
     total = [str(int(sum(one.counts[k] for one in report.subjects))) for k in range(len(classes))]
     rows.append(["all", *total, "", "", "", "", ""])
-    lines += ["", *_table(rows)]
+    lines += ["", *(f"  {line}" for line in aligned(rows))]
     for split in report.splits[:1]:
         more = f", the first of {len(report.splits)}" if len(report.splits) > 1 else ""
         shared = {"none": "nothing", "subjects": "subjects, no samples", "samples": "SAMPLES: leaky"}[split.leakage]
@@ -179,7 +179,7 @@ def text(report: Report, name: str) -> str:
             indices = split.parts()[part]
             counts = [str(int((report.label[indices] == k).sum())) for k in range(len(classes))]
             rows.append([part, str(len(np.unique(report.subject[indices]))), str(len(indices)), *counts])
-        lines += _table(rows)
+        lines += [f"  {line}" for line in aligned(rows)]
     lines.append("")
     if report.errors:
         lines += [f"error: {error}" for error in report.errors]
@@ -200,10 +200,3 @@ def _seconds(dataset: Dataset) -> str:
 
 def _windows(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{channel} {n}" for channel, n in counts.items()) or "none"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
-    return [
-        "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

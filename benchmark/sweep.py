@@ -30,10 +30,9 @@ from benchmark.options import Blocks
 from benchmark.splits import LEAKAGE, Split, splits_of
 from benchmark.task import Side, Task, load_data
 from benchmark.tensorboard import Board
+from benchmark.transfer import Population
 from benchmark.trial import MEMBER, NUMBER, SearchTrial, Spec, failed_row, open_task, run_final, search_specs
 
-SHARED = ("input", "output")
-"""What all members of a population have in common, of what is searched."""
 PASSING = ("resume", "overwrite", "cluster")
 """Keys of a configuration that change no number."""
 
@@ -222,8 +221,10 @@ class FixedOr:
 
         def ask(parameter: str, *args: Any, **options: Any) -> Any:
             fixed = self._fixed.get(parameter)
-            own = f"{parameter}{MEMBER}{self._member}" if self._member and parameter not in SHARED else parameter
-            return suggest(own, *args, **options) if fixed is None else fixed
+            if fixed is not None:
+                return fixed
+            own = self._member and parameter not in Population.SHARED
+            return suggest(f"{parameter}{MEMBER}{self._member}" if own else parameter, *args, **options)
 
         return ask
 

@@ -1,8 +1,6 @@
 """One configuration -> one row. Nothing here knows of Ray but the thin class at the end."""
 
-import contextlib
 import json
-import resource
 import statistics
 import time
 import traceback
@@ -10,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +16,11 @@ from ray import tune
 
 from benchmark import metrics
 from benchmark.competitors import get
+from benchmark.machine import PeakMemory
 from benchmark.methods import Epoch, Method
 from benchmark.results import versions
 from benchmark.task import Task
+from benchmark.transfer import Bridge, Population
 
 
 @dataclass(frozen=True)
@@ -44,27 +43,6 @@ def _task(config: str, fold: int) -> Task:
 def open_task(config: Mapping[str, Any], fold: int) -> Task:
     """The task of a fold; a process that runs many trials opens it once."""
     return _task(json.dumps(config, sort_keys=True), fold)
-
-
-class PeakMemory:
-    """Peak memory of this process, or of the GPU, since construction."""
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            return
-        with contextlib.suppress(OSError):  # Linux: a process that ran other trials starts its high-water mark anew
-            Path("/proc/self/clear_refs").write_text("5")
-
-    def bytes(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1]) * 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Trial:
@@ -318,8 +296,6 @@ def together(trials: Sequence[Trial]) -> Iterator[list[dict[str, Any]]]:
 
     A member's seconds are its share of the population's.
     """
-    from benchmark.transfer import Bridge, Population
-
     members = [trial.method for trial in trials if isinstance(trial.method, Bridge)]
     population = Population(members)
     while not trials[0].finished:

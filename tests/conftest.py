@@ -21,6 +21,15 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def recordings(shared: Path) -> Path:
+    """The real EDF files of EEGMAT, which are never part of the repository: without them there is nothing to read."""
+    folder = shared / "data" / "eegmat"
+    if not any(folder.glob("*.edf")):
+        pytest.skip("needs the recordings of EEGMAT in 'shared' beside the repository")
+    return folder
+
+
 SMALL = (
     "data.subjects=8",
     "data.condition_seconds=40",

@@ -231,7 +231,7 @@ def test_subjects_are_read_on_all_cores_and_kept_in_order(tmp_path: Path, monkey
 
 
 def test_as_many_subjects_are_read_at_once_as_there_are_cores_and_memory(monkeypatch):
-    monkeypatch.setattr(cache.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(cache, "cores", lambda: 8)
     pages = {"SC_AVPHYS_PAGES": 3 << 20, "SC_PAGE_SIZE": 1024}
     monkeypatch.setattr(cache.os, "sysconf", pages.__getitem__)
     assert cache._workers(20) == 3  # of 3 GB

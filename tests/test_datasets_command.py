@@ -42,11 +42,8 @@ def test_the_simulated_sets_pass(words: list[str], capsys):
     assert "S004" in printed
 
 
-def test_the_real_recordings_pass(shared: Path, capsys):
-    folder = shared / "data" / "eegmat"
-    if not folder.is_dir():
-        pytest.skip("needs the recordings of EEGMAT beside the repository")
-    assert main(["check", "eegmat", "--root", str(folder)]) == 0
+def test_the_real_recordings_pass(recordings: Path, capsys):
+    assert main(["check", "eegmat", "--root", str(recordings)]) == 0
     printed = capsys.readouterr().out
     assert "24 subjects, 528 windows of 10 s" in printed
     assert "eeg: recorded at 500 Hz, prepared to 19 x 2000 samples at 200 Hz in uV" in printed

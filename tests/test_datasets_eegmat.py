@@ -227,11 +227,8 @@ def test_an_option_out_of_range_is_refused_in_one_line(root: Path, option, named
     assert "\n" not in str(caught.value)
 
 
-def test_the_real_recordings_give_windows_of_both_classes_from_every_subject(shared: Path, tmp_path: Path):
-    folder = shared / "data" / "eegmat"
-    if not folder.is_dir():
-        pytest.skip("needs the recordings of EEGMAT beside the repository")
-    dataset = eegmat(folder)
+def test_the_real_recordings_give_windows_of_both_classes_from_every_subject(recordings: Path, tmp_path: Path):
+    dataset = eegmat(recordings)
     windows = cache.load(dataset, "eeg", "ecg", tmp_path, progress=False)
     assert len(windows.subjects) == 24
     for k in range(24):
@@ -249,8 +246,5 @@ def test_the_real_recordings_give_windows_of_both_classes_from_every_subject(sha
     assert len(make_splits(windows.subject, options, seed=0)) == 5
 
 
-def test_the_real_files_are_as_long_as_their_headers_say(shared: Path):
-    files = sorted((shared / "data" / "eegmat").glob("*.edf"))
-    if not files:
-        pytest.skip("needs the recordings of EEGMAT beside the repository")
-    assert all(read_header(file).file_bytes == file.stat().st_size for file in files)
+def test_the_real_files_are_as_long_as_their_headers_say(recordings: Path):
+    assert all(read_header(file).file_bytes == file.stat().st_size for file in recordings.glob("*.edf"))

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 from yaml import YAMLError
 
+from benchmark.commands import ended
 from benchmark.datasets import registry
 from benchmark.errors import InputError
 
@@ -84,7 +85,7 @@ def _options(name: str, words: Sequence[str]) -> tuple[dict[str, Any], dict[str,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit code: 0, 2 for what cannot be used, 130 after Ctrl-C."""
+    """The command line; the exit code, as in ``ended``."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.datasets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="data sets: what they are, licence, citation, how to get them")
@@ -103,21 +104,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.words += rest  # argparse takes no words behind an option
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        if given.command == "list":
-            print(listing())
-        elif given.command == "check":
-            return check(given.name, given.words, given.root, given.seed)
-        else:
-            folder = given.folder or Path("recordings") / given.name
-            registry.dataset_class(given.name).fetch(folder)
-            print(f"{folder}: complete; python -m benchmark.datasets check {given.name} --root {folder}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    return ended(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.command == "check":
+        return check(given.name, given.words, given.root, given.seed)
+    if given.command == "list":
+        print(listing())
+    else:
+        folder = given.folder or Path("recordings") / given.name
+        registry.dataset_class(given.name).fetch(folder)
+        print(f"{folder}: complete; python -m benchmark.datasets check {given.name} --root {folder}")
     return 0
 
 

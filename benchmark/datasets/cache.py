@@ -27,6 +27,7 @@ from benchmark import preparation
 from benchmark.cache import Progress, whole
 from benchmark.datasets.base import Dataset, PairedWindows, SubjectWindows, Windows
 from benchmark.errors import InputError
+from benchmark.machine import cores
 from benchmark.signals import SignalSpec
 
 FORMAT = 1
@@ -183,12 +184,12 @@ def read_ahead(dataset: Dataset, subjects: Sequence[str]) -> Generator[Future[Su
 
 
 def _workers(n_subjects: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = cores()
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
-        free = cores * MEMORY_PER_READER
-    return max(1, min(cores, n_subjects, free // MEMORY_PER_READER))
+        free = most * MEMORY_PER_READER
+    return max(1, min(most, n_subjects, free // MEMORY_PER_READER))
 
 
 def check_windows(

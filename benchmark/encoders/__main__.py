@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.commands import aligned, ended
 from benchmark.encoders import registry
 from benchmark.errors import InputError
 
@@ -29,9 +30,7 @@ def listing() -> str:
                     source.licence if source else "",
                 )
             )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
+    return "\n".join(aligned(rows))
 
 
 def fetch(name: str, preset: str | None = None, folder: str | Path = registry.WEIGHTS_FOLDER) -> Path:
@@ -80,15 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     get.add_argument("--preset", help="needed where several presets have released weights")
     get.add_argument("--folder", default=registry.WEIGHTS_FOLDER, type=Path, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "list":
-            print(listing())
-        else:
-            print(fetch(options.name, options.preset, options.folder))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return ended(
+        lambda: print(listing() if options.command == "list" else fetch(options.name, options.preset, options.folder))
+    )
 
 
 if __name__ == "__main__":

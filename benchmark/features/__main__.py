@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.cache import digest
+from benchmark.commands import aligned, ended
 from benchmark.errors import InputError, RunError
 from benchmark.features.claim import STALE, Claim
 from benchmark.features.files import Damaged, Description, Features, Outdated, read_batch
@@ -133,7 +134,7 @@ def listing(root: Path, entry: str | None = None) -> str:
     finished = [item for item in items if not item.partial and not item.damage]
     seconds = sum(item.description.seconds for item in finished if item.description)
     lines = [
-        *_table(rows),
+        *aligned(rows),
         "",
         f"{len(finished)} finished ({_bytes(sum(item.size for item in finished))}, computed in {_seconds(seconds)}), "
         f"{sum(item.partial for item in items)} unfinished, "
@@ -192,7 +193,7 @@ def _details(item: Item) -> str:
         error = about.deviations.get(name)
         shown = (f"{error.largest:.2e}", f"{error.rms:.2e}") if error else ("none", "none")
         rows.append((name, " x ".join(map(str, shape)), dtype, *shown))
-    return "\n".join([*lines, *(f"  {line}" for line in _table(rows))])
+    return "\n".join([*lines, *(f"  {line}" for line in aligned(rows))])
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------
@@ -332,11 +333,6 @@ def _age(moment: float) -> str:
     return f"{age / DAY:.0f} d" if age > 2 * DAY else _seconds(round(age))
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
@@ -381,28 +377,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit code: 0, 1 for damage that was found, 2 for what cannot be used, 130 after Ctrl-C."""
-    try:
-        given = _parser().parse_args(arguments)
-        root = given.cache / "features"
-        if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
-            found = "no such folder" if not root.exists() else "not a folder that can be read"
-            raise InputError(f"{root}: {found}; give --cache, the option `cache` of the runs that filled it")
-        if given.command == "list":
-            print(listing(root, given.entry))
-        elif given.command == "verify":
-            return verify(root)
-        else:
-            prune(root, given)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    """The command line; the exit code: 0, 1 for damage that was found, else as in ``ended``."""
+    return ended(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(given: argparse.Namespace) -> int:
+    root = given.cache / "features"
+    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+        found = "no such folder" if not root.exists() else "not a folder that can be read"
+        raise InputError(f"{root}: {found}; give --cache, the option `cache` of the runs that filled it")
+    if given.command == "verify":
+        return verify(root)
+    if given.command == "list":
+        print(listing(root, given.entry))
+    else:
+        prune(root, given)
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmark.trial import PeakMemory
+from benchmark.machine import PeakMemory
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,7 @@ class PlainLoop:
         At the head that is the bridge's own output, pooled as the head takes it.
         """
         with torch.no_grad():
-            left = everything(self.new, new)[self.i + 1]
-            x = self.new.pool(left)
+            x = self.new.pool(self.new.block_outputs(new)[self.i + 1])
         self.old.run(self.old.embed(old), 0, self.j)
         if self.at_head:
             return self.bridge(x).squeeze(-1)
@@ -78,12 +77,7 @@ class PlainLoop:
         return self.head(last if self.at_head else self.old.pool(last))
 
 
-def everything(encoder: Encoder, inputs: Tensor) -> list[Tensor]:
-    """What hooks on every block see while the model runs to its end."""
-    return encoder.block_outputs(inputs)
-
-
 @torch.inference_mode()
 def once_per_block(encoder: Encoder, inputs: Tensor) -> list[Tensor]:
     """The pooled output of every block, each from a whole run of the model."""
-    return [encoder.pool(everything(encoder, inputs)[block + 1]) for block in range(encoder.n_blocks)]
+    return [encoder.pool(encoder.block_outputs(inputs)[block + 1]) for block in range(encoder.n_blocks)]

@@ -6,7 +6,6 @@ all windows of one set. Peaks are the kernel's (VmHWM); shared pages are counted
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from benchmark.machine import PeakMemory, cores
 
 EPOCHS = 900
 
@@ -51,9 +53,9 @@ def prepare(source: str, root: Path, subjects: int, epochs: int, folder: Path) -
             "exclude": [n for n in range(subjects + 1, 1 + len(list((root / "RawData").iterdir())))],
         }
     dataset = registry.build("simulated" if source == "simulated" else "isruc", options)
-    begin = time.perf_counter()
+    memory, begin = PeakMemory(torch.device("cpu")), time.perf_counter()
     windows = cache.load(dataset, "eeg", "ecg", folder, progress=False)
-    print(f"{_status('VmHWM') / 1024:.0f} {len(windows) / (time.perf_counter() - begin):.1f}")
+    print(f"{memory.bytes() / 2**20:.0f} {len(windows) / (time.perf_counter() - begin):.1f}")
 
 
 def read(source: str, subjects: int, epochs: int, folder: Path) -> None:
@@ -69,14 +71,6 @@ def read(source: str, subjects: int, epochs: int, folder: Path) -> None:
     sys.stdin.readline()
     print(_pss() / 1024, flush=True)
     sys.stdin.readline()
-
-
-def _status(name: str) -> int:
-    """A line of this process's status, KiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1])
-    raise OSError(f"no {name} in /proc/self/status")
 
 
 def _pss() -> int:
@@ -127,8 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.child == "read":
         read(given.source, given.subjects, given.epochs, given.folder)
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"nights of {given.epochs} epochs, {cores} cores")
+    print(f"nights of {given.epochs} epochs, {cores()} cores")
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
         root = Path(temporary) / "isruc"
         write_nights(root, 2 * given.subjects, given.epochs)

@@ -1,5 +1,6 @@
 """What was measured, as a table, as Parquet and as figures."""
 
+import io
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import writers
 from analysis.writers import Column, Table, integer, label, number
+from benchmark.machine import cores
+from benchmark.results import write_parquet
 
 SCHEMA: Mapping[str, Any] = {
     "part": pl.String,
@@ -52,8 +55,7 @@ def missed(row: Mapping[str, Any]) -> bool:
 def _ratio(row: Mapping[str, Any]) -> str:
     if row["ratio"] is None:
         return writers.MISSING
-    against = "takes {:.2f} x this" if row["way"] in AT_MOST else "{:,.1f} x faster"
-    return "the store's way " + against.format(row["ratio"]) if row["way"] in AT_MOST else against.format(row["ratio"])
+    return f"takes {row['ratio']:.2f} x this" if row["way"] in AT_MOST else f"{row['ratio']:,.1f} x faster"
 
 
 def _required(row: Mapping[str, Any]) -> str:
@@ -128,9 +130,8 @@ def machine() -> str:
         name = next(
             (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{name}, {cores} cores, {memory:.0f} GiB, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    return f"{name}, {cores()} cores, {memory:.0f} GiB, torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
 def spoken(direction: str) -> str:
@@ -212,15 +213,11 @@ def write(
 
 
 def _parquet(frame: pl.DataFrame, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    frame.write_parquet(temporary)
-    os.replace(temporary, path)
+    write_parquet(frame, path)
     return path
 
 
 def _figure(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=150, format="png")
-    os.replace(temporary, path)
-    return path
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, format="png")
+    return writers.write_bytes(path, buffer.getvalue())

@@ -1,0 +1,35 @@
+"""What this machine offers, and what a process took of it."""
+
+import contextlib
+import os
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class PeakMemory:
+    """Peak memory of this process, or of the GPU, since construction; where a system cannot say so, since its start."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        with contextlib.suppress(OSError):  # Linux: a process that ran other trials starts its high-water mark anew
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def bytes(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1]) * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
