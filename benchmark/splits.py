@@ -64,6 +64,7 @@ class _Timeline:
     order: np.ndarray  # (N,) indices of windows
     recording: np.ndarray  # (N,) numbers in that order; equal names of two subjects are two recordings
     start: np.ndarray  # (N,) seconds in that order
+    seconds: float  # length of a window
 
 
 def _timeline(subject: np.ndarray, moments: Moments) -> _Timeline:
@@ -71,7 +72,7 @@ def _timeline(subject: np.ndarray, moments: Moments) -> _Timeline:
     _, person = np.unique(subject, return_inverse=True)
     recording = person * len(names) + name
     order = np.lexsort((moments.start, recording))
-    return _Timeline(order, recording[order], np.asarray(moments.start)[order])
+    return _Timeline(order, recording[order], np.asarray(moments.start)[order], moments.seconds)
 
 
 def splits_of(data: PairedWindows, options: Mapping[str, Any], seed: int) -> list[Split]:
@@ -139,7 +140,7 @@ def make_splits(
             splits = [_made({part: np.sort(mine) for part, mine in dealt.items()}, kind)]
     gap = moments.seconds if moments and kind == "blocked" else 0.0
     line = _timeline(subject, moments) if moments else None
-    return [_checked(split, subject, moments, line, allowed, gap) for split in splits]
+    return [_checked(split, subject, line, allowed, gap) for split in splits]
 
 
 def check(
@@ -161,12 +162,10 @@ def check(
     RuntimeError
         With what crosses. A split that fails here must never be trained on.
     """
-    return _checked(split, subject, moments, _timeline(subject, moments) if moments else None, allowed, gap)
+    return _checked(split, subject, _timeline(subject, moments) if moments else None, allowed, gap)
 
 
-def _checked(
-    split: Split, subject: np.ndarray, moments: Moments | None, line: _Timeline | None, allowed: str, gap: float
-) -> Split:
+def _checked(split: Split, subject: np.ndarray, line: _Timeline | None, allowed: str, gap: float) -> Split:
     part_of = np.full(len(subject), -1)
     for number, (part, indices) in enumerate(split.parts().items()):
         if indices.dtype != np.int64 or indices.ndim != 1:
@@ -186,15 +185,15 @@ def _checked(
         part_of[indices] = number
     crossing = _crossing_subject(part_of, subject)
     found, what = ("none", "") if crossing is None else ("subjects", f"subject {crossing[0]} is in {crossing[1]}")
-    if moments is None and crossing is not None:
+    if line is None and crossing is not None:
         found = "samples"
-    elif moments is not None and line is not None:
+    elif line is not None:
         distance, pair = _closest(part_of, line)
-        if distance < moments.seconds - MARGIN:
+        if distance < line.seconds - MARGIN:
             found, what = "samples", f"windows {pair[0]} and {pair[1]} of different parts overlap"
-        elif allowed != "samples" and distance < moments.seconds + gap - MARGIN:
+        elif allowed != "samples" and distance < line.seconds + gap - MARGIN:
             raise RuntimeError(
-                f"split {split.name}: {distance - moments.seconds:g} s between windows {pair[0]} and {pair[1]} of "
+                f"split {split.name}: {distance - line.seconds:g} s between windows {pair[0]} and {pair[1]} of "
                 f"different parts, not {gap:g} s"
             )
     if LEAKAGE.index(found) > LEAKAGE.index(allowed):

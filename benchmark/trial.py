@@ -65,6 +65,7 @@ class Trial:
         self.by_labels = self.method.reads_labels or task.config["protocol"] == "val_labels"
         self.teacher_val = task.teacher_logits("val")
         self.epoch = self.steps = 0
+        self.members = 1  # of the population that it is trained in; seconds are its share
         self.training_seconds = 0.0
         self.loss = float("nan")
         self.best: dict[str, Any] = {}
@@ -133,8 +134,8 @@ class Trial:
             "epochs": self.epoch,
             **self.best,
             **self.method.describe(),
-            "step_seconds": self.training_seconds / self.steps if self.steps else None,
-            "train_seconds": time.perf_counter() - self.begin,
+            "step_seconds": self.training_seconds / self.steps / self.members if self.steps else None,
+            "train_seconds": (time.perf_counter() - self.begin) / self.members,
             "peak_memory_bytes": self.memory.bytes(),
             "started_at": self.started_at,
             "versions": json.dumps(versions()),
@@ -234,16 +235,13 @@ MEMBER = "@"
 def search_specs(method: str, fold: int, seed: int, asked: Mapping[str, Any]) -> list[Spec]:
     """What the searcher asked for: one trial, or all members of a population."""
     common = {name: value for name, value in asked.items() if name != NUMBER and MEMBER not in name}
-    own: dict[int, dict[str, Any]] = {0: {}}
-    for name, value in asked.items():
-        if MEMBER in name:
-            option, _, member = name.partition(MEMBER)
-            own.setdefault(int(member), {})[option] = value
-    first = asked.get(NUMBER, 0) * len(own)
-    return [
-        Spec(method, "search", f"{method}-fold{fold}-{first + k:03d}", fold, seed, {**common, **own[k]})
-        for k in sorted(own)
-    ]
+    members = common.get("population") or 1
+    first = asked.get(NUMBER, 0) * members
+    specs = []
+    for k in range(members):
+        own = {name.partition(MEMBER)[0]: value for name, value in asked.items() if name.endswith(f"{MEMBER}{k}")}
+        specs.append(Spec(method, "search", f"{method}-fold{fold}-{first + k:03d}", fold, seed, {**common, **own}))
+    return specs
 
 
 class SearchTrial(tune.Trainable):
@@ -292,14 +290,12 @@ class SearchTrial(tune.Trainable):
 
 
 def together(trials: Sequence[Trial]) -> Iterator[list[dict[str, Any]]]:
-    """Train bridges as one population; yields after each epoch what was found on val for each.
-
-    A member's seconds are its share of the population's.
-    """
-    members = [trial.method for trial in trials if isinstance(trial.method, Bridge)]
-    population = Population(members)
+    """Train bridges as one population; yields after each epoch what was found on val for each."""
+    population = Population([trial.method for trial in trials if isinstance(trial.method, Bridge)])
+    for trial in trials:
+        trial.members = len(trials)
     while not trials[0].finished:
         begin = time.perf_counter()
         done = population.train_epoch()
-        seconds = (time.perf_counter() - begin) / len(trials)
+        seconds = time.perf_counter() - begin
         yield [trial.record(epoch, seconds) for trial, epoch in zip(trials, done, strict=True)]

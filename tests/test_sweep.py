@@ -193,6 +193,11 @@ def test_members_of_a_population_share_what_is_asked_of_positions():
         assert spec.options["output"] == asked["output"]
 
 
+def test_a_population_of_which_nothing_is_searched_has_all_its_members():
+    specs = search_specs("bridge", 0, 0, {"population": 2, "rank": 3, "number": 1})
+    assert [(spec.trial_id[-3:], spec.options["rank"]) for spec in specs] == [("002", 3), ("003", 3)]
+
+
 def test_ties_are_broken_by_divergence_then_size():
     def row(trial: str, agreement: float, divergence: float, size: int, status: str = "done") -> dict:
         return {

@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
 from benchmark import competitors, metrics, results
 from benchmark.task import Task
-from benchmark.trial import Spec, Trial, open_task, order, run_final
+from benchmark.trial import Spec, Trial, open_task, order, run_final, together
 from tests.test_transfer import BRIDGE, KD
 
 TIMES = {"step_seconds", "train_seconds", "inference_seconds_per_window", "peak_memory_bytes", "started_at"}
@@ -89,6 +89,19 @@ def test_references(task):
     assert rows["teacher"]["val_agreement"] == 1
     assert rows["oracle_probe"]["trainable_parameters"] < rows["oracle_finetune"]["trainable_parameters"]
     assert not competitors.get("teacher").seeded
+
+
+def test_seconds_of_a_population_are_shared_by_its_members(task):
+    alone, *trials = (Trial(task, Spec("bridge", "search", "x", 0, 0, BRIDGE)) for _ in range(5))
+    list(alone.epochs())
+    for _ in together(trials):
+        pass
+    rows = [trial.row() for trial in trials]
+    for trial, row in zip(trials, rows, strict=True):
+        assert row["step_seconds"] == trial.training_seconds / trial.steps / 4
+        assert row["epochs"] == BRIDGE["epochs"]
+    for row in rows:
+        assert row["val_divergence"] == pytest.approx(alone.row()["val_divergence"], rel=1e-3)
 
 
 def test_an_error_becomes_a_failed_row(task):
