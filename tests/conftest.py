@@ -1,7 +1,9 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmark import config
 from benchmark.task import Task
@@ -10,6 +12,14 @@ from benchmark.task import Task
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs first: several processes that share the files then end together."""
     items.sort(key=lambda item: item.path.name != "test_sweep.py")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads_stay() -> Iterator[None]:
+    """With another number of threads, what later tests compute differs in the last digit from what is stored."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before, "a test of this file changed the number of torch's threads"
 
 
 @pytest.fixture(scope="session")

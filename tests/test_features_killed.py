@@ -46,7 +46,6 @@ class Noise(Windows):
 
 def compute(n: int, log: Path):
     """One pass of a small encoder; ``log`` says when a batch begins to be computed and when it is to be kept."""
-    torch.set_num_threads(1)
     encoder = registry.build("papagei", PaPaGei.example, "tiny", seed=0).freeze()
     windows, indices = Noise(n), np.arange(n)
 
@@ -68,9 +67,19 @@ def note(log: Path, what: str, row: int) -> None:
 
 def work(root: Path, n: int, log: Path, ready: Path) -> None:
     """A process that asks for the entry."""
+    torch.set_num_threads(1)
     batches = compute(n, log)
     ready.touch()
     Store(root).get(KEY, n, batches)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the processes that are killed: the number of threads changes the last digit of what is computed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
