@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import competitors, options
 from benchmark.errors import InputError
-from benchmark.options import Blocks, one_of, positive, whole
+from benchmark.options import Blocks, one_of, or_null, positive, whole
 from benchmark.suggest import choose
 
 GROUPS = ("data", "encoder", "pretraining", "cluster")
@@ -38,7 +38,7 @@ CHECKS: dict[str, options.Check] = {
     "search.scheduler": one_of("none", "asha", "median"),
     "search.reports": whole(1),
     "search.max_failures": whole(0),
-    "features.batch_size": whole(1),
+    "features.batch_size": or_null(whole(1)),
     "features.dtype": one_of("float32", "bfloat16"),
     "cluster.cpus_per_trial": positive,
     "cluster.object_store_mb": whole(80),

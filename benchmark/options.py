@@ -36,6 +36,14 @@ def whole(least: int) -> Check:
     return check
 
 
+def or_null(check: Check) -> Check:
+    def check_or_null(value: Any, blocks: Blocks | None) -> str | None:
+        accepted = None if value is None else check(value, blocks)
+        return accepted and f"{accepted}, or null"
+
+    return check_or_null
+
+
 def positive(value: Any, blocks: Blocks | None) -> str | None:
     right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     return None if right else "a number above 0"

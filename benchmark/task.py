@@ -189,6 +189,11 @@ class Task:
 
     # -- features -------------------------------------------------------------------------------------------------
 
+    @property
+    def batch_size(self) -> int:
+        """How many windows a frozen encoder is given at once."""
+        return self.config["features"]["batch_size"] or (8 if self.device.type == "cpu" else 64)
+
     def pooled(self, side: Side, split: str, block: int) -> Tensor:
         """(N, D): the mean over tokens of what ``block`` takes; ``block == n_blocks`` is the last output."""
         encoder = self.encoder(side)
@@ -205,7 +210,6 @@ class Task:
         """What ``block`` of the old model takes for the paired old windows, token by token; mapped, as ``last`` is."""
         encoder, indices = self.old, self.indices(split)
         key = {**self._key("old", encoder, split), "what": "input", "block": block}
-        size = self.config["features"]["batch_size"]
         return self._get(
             ("input", split, str(block)),
             key,
@@ -215,7 +219,7 @@ class Task:
                 self.windows("old"),
                 indices,
                 block,
-                batch_size=size,
+                batch_size=self.batch_size,
                 begin=begin,
                 progress=self.progress,
             ),
@@ -242,7 +246,7 @@ class Task:
                 self.windows(side),
                 indices,
                 last=last,
-                batch_size=self.config["features"]["batch_size"],
+                batch_size=self.batch_size,
                 begin=begin,
                 progress=self.progress,
             ),

@@ -49,7 +49,7 @@ def tame(bridge: PrototypeBridge, most: float = MOST_GRADIENT) -> None:
     Other gradients are far below (at most 1 or so in the paper's directions), so that the published training is kept.
     """
     gradients = [p.grad for p in bridge.parameters() if p.grad is not None]
-    largest = torch.stack([gradient.abs().max() for gradient in gradients]).max()
+    largest = torch.stack([extreme for gradient in gradients for extreme in gradient.aminmax()]).abs().max()
     if largest > most:
         for gradient in gradients:
             gradient.div_(largest)

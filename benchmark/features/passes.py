@@ -20,7 +20,7 @@ def one_pass(
     indices: np.ndarray,
     *,
     last: bool = False,
-    batch_size: int = 32,
+    batch_size: int,
     begin: int = 0,
     progress: Progress = silent,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -50,7 +50,7 @@ def block_inputs(
     indices: np.ndarray,
     block: int,
     *,
-    batch_size: int = 32,
+    batch_size: int,
     begin: int = 0,
     progress: Progress = silent,
 ) -> Iterator[dict[str, np.ndarray]]:

@@ -39,7 +39,8 @@ INFERENCE: Mapping[str, Any] = {
     "whole_student": pl.Float64,
 }
 AT_MOST = ("floor", "forward", "Ray Tune")
-"""Of these, ``required`` is the most that the ratio (or, without one, the seconds) may be; of others, the least."""
+"""Of ways that begin so, ``required`` is the most that the ratio (or, without one, the seconds) may be; of others, the
+least."""
 COLOURS = {"floor": "0.6", "store": "#0072B2", "plain": "#D55E00"}
 
 
@@ -49,19 +50,19 @@ def missed(row: Mapping[str, Any]) -> bool:
     if required is None:
         return False
     value = row["seconds"] if ratio is None else ratio
-    return value > required if row["way"] in AT_MOST else value < required
+    return value > required if row["way"].startswith(AT_MOST) else value < required
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
     if row["ratio"] is None:
         return writers.MISSING
-    return f"takes {row['ratio']:.2f} x this" if row["way"] in AT_MOST else f"{row['ratio']:,.1f} x faster"
+    return f"takes {row['ratio']:.2f} x this" if row["way"].startswith(AT_MOST) else f"{row['ratio']:,.1f} x faster"
 
 
 def _required(row: Mapping[str, Any]) -> str:
     if row["required"] is None:
         return writers.MISSING
-    sign = "≤" if row["way"] in AT_MOST else "≥"
+    sign = "≤" if row["way"].startswith(AT_MOST) else "≥"
     return f"{sign} {row['required']:g} {'MISSED' if missed(row) else 'met'}"
 
 
