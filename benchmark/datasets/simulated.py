@@ -125,7 +125,7 @@ SHAPES: Mapping[str | None, Shape] = {
         "fog",
         ("walking", "freezing"),
         12,
-        60,
+        120,
         3,
         1.5,
         {"eeg": 500, "emg": 500},
