@@ -63,6 +63,7 @@ def test_what_was_promised_is_held_against_what_was_measured():
     assert not report.missed(row("plain", 5, 5.0, 5))
     assert report.missed(row("floor", 5, 1.2, 1.15))
     assert not report.missed(row("floor", 5, 1.0, 1.15))
+    assert report.missed(row("forward, batches of 8", 5, 1.2, 1.1))
     assert report.missed(row("Ray Tune", 0.4, None, 0.3))
     assert not report.missed(row("Ray Tune", 0.2, None, 0.3))
     assert not report.missed(row("store", 5, None, None))

@@ -85,9 +85,10 @@ def measurements(rows: Sequence[Mapping[str, Any]], command: str) -> Table:
         "project's way. plain: the straightforward loop of benchmark/perf/plain.py, as the released code works: both "
         "models at every step, the old one twice, gradients of weights that are not trained except LaBraM's. floor: "
         "the bare forward (and, in training, backward) of blocks j.. of the old model; bridge alone: of the bridge "
-        "itself, which no training can do without. Peak: of the process, with "
-        "both models loaded. The plain loop's sweep is composed of a step and an evaluation measured for each of its "
-        "trials."
+        "itself, which no training can do without. once per block: each model whole for each of its own blocks, so "
+        "that its ratio lies between their numbers of blocks, nearer that of the slower model. Peak: of the process, "
+        "with both models loaded; of the store's sweep, of the trials that run at once. The plain loop's sweep is "
+        "composed of a step and an evaluation measured for each of its trials."
     )
     return Table("performance", "Performance", caption, frame, columns)
 

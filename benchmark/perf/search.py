@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
 from benchmark import config, sweep
+from benchmark.machine import PeakMemory
 from benchmark.options import Blocks
 from benchmark.perf.directions import options, settings
 from benchmark.perf.plain import PlainLoop
@@ -98,14 +100,19 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
     loaded = config.load([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}"])
     prepare, searched, rows = _sweep(loaded, cache / "sweep")
     ours = prepare + searched
+    memory = PeakMemory(torch.device("cpu"))
     plain = _plainly(Task(loaded, 0), rows)
+    plain_peak = memory.bytes() / 2**20
     same = {"direction": direction, "batch": options(direction)["batch_size"]}
-    yield {**same, "part": f"sweep of {TRIALS} trials", "way": "store", "seconds": ours}
+    # Of the trials at once, in a process each; the plain loop has one.
+    peak = CONCURRENT * max(row["peak_memory_bytes"] for row in rows) / 2**20
+    yield {**same, "part": f"sweep of {TRIALS} trials", "way": "store", "seconds": ours, "peak_mib": peak}
     yield {
         **same,
         "part": f"sweep of {TRIALS} trials",
         "way": "plain",
         "seconds": plain,
+        "peak_mib": plain_peak,
         "ratio": plain / ours,
         "required": LEAST,
     }
