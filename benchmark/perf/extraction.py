@@ -4,7 +4,7 @@ The plain ways take all windows as one batch. The store's takes them in batches 
 the plain forward: what of the difference comes from the batches, and what from the pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,13 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
             once_per_block(encoder, inputs(side))
 
     batches = f"forward, batches of {size}"
-    ways = {batches: partial(forward, size), "store": extract, "forward": partial(forward, WINDOWS)}
-    found = side_by_side({**ways, "once per block": per_block}, budget)
+    ways: dict[str, Callable[[], object]] = {
+        batches: partial(forward, size),
+        "store": extract,
+        "forward": partial(forward, WINDOWS),
+        "once per block": per_block,
+    }
+    found = side_by_side(ways, budget)
     seconds = found["store"].seconds
     forwards = {way: seconds / found[way].seconds for way in ("forward", batches)}
     for way, timing in found.items():
