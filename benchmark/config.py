@@ -75,14 +75,17 @@ def load(words: Sequence[str]) -> dict[str, Any]:
     store = ConfigStore.instance()
     for name in competitors.searchable():
         defaults = {key: option.default for key, option in competitors.options(name).items()}
-        store.store(group="method", name=name, node=defaults | (_point(name, experiment) if paper else {}))
+        store.store(group="method", name=name, node=defaults)
     first = [f"+method@{name}={name}" for name in competitors.searchable()] + [f"+experiment={experiment}"]
-    first += ["search.trials=1"] if paper else []
     # Data that is given in place of an experiment's own may change the experiment's scale: conf/scale/<data>.yaml.
     given = [str(override.value()) for override in groups if override.key_or_group == "data"]
     data = [name for name in given[-1:] if name in choices("scale") and name != _compose(first)["data"]["name"]]
     first += [line for override in groups if (line := override.input_line)]
     first += [f"+scale={name}" for name in data]
+    if paper:  # what was published comes before what the experiment or its scale says, and only the user's word after
+        points = {name: _point(name, experiment) for name in competitors.searchable()}
+        first += ["search.trials=1"]
+        first += [f"{name}.{key}={value}" for name, point in points.items() for key, value in point.items()]
     _check_keys(_compose(first), values)
     config = _compose(first + [line for override in values if (line := override.input_line)])
     _check_values(config)
