@@ -1,12 +1,12 @@
 """Seconds to predict one window, for every position (i, j): composed from seconds per block, and spot-checked."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,70 +17,71 @@ from benchmark.task import Task
 from benchmark.transfer import Bridge
 
 
-def _seconds(run: Callable[[], Any], repeats: int) -> float:
+def _seconds(run: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
     run()
+    return time.perf_counter() - begin
+
+
+def one_pass(encoder: Encoder, embed: Callable[[], Tensor]) -> list[float]:
+    """Seconds until block 0 can start, and of every block after it, in one run of the whole encoder: a block that runs
+    alone finds its weights in the cache, and one in its place does not."""
     taken = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - begin)
-    return statistics.median(taken)
-
-
-def blocks(encoder: Encoder, embed: Callable[[], Tensor], repeats: int) -> tuple[float, list[float]]:
-    """Seconds until block 0 can start, and of every block, for one window."""
-    first = _seconds(embed, repeats)
-    hidden, taken = embed(), []
+    begin = time.perf_counter()
+    hidden = embed()
     for block in range(encoder.n_blocks):
-        taken.append(_seconds(partial(encoder.run, hidden, block, block + 1), repeats))
+        taken.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
         hidden = encoder.run(hidden, block, block + 1)
-    return first, taken
+    return [*taken, time.perf_counter() - begin]
 
 
-def _bridge(task: Task, j: int, point: dict[str, Any], repeats: int) -> float:
-    """Seconds of a bridge into block j: pooling, the bridge itself, and laying its output out."""
+def _bridge(task: Task, j: int, point: dict[str, Any]) -> Callable[[], Any]:
+    """A bridge into block j with pooled features, up to where the old model takes over."""
     tokens, d_old = (1, task.old.shape_at(j)[1]) if j == task.old.n_blocks else task.old.shape_at(j)
     d_new = task.new.shape_at(task.new.n_blocks)[1]
     bridge, x = PrototypeBridge(d_new, tokens, d_old, point["rank"], point["prototypes"]), torch.randn(1, d_new)
-    if j == task.old.n_blocks:
-        return _seconds(lambda: bridge(x), repeats)
-    return _seconds(lambda: land(task.old, bridge(x)), repeats)
+    return lambda: bridge(x) if j == task.old.n_blocks else land(task.old, bridge(x))
 
 
 @torch.inference_mode()
 def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, Any]]:
-    """A row for every (i, j), batch 1, from the raw window to logits; ``measured`` at three of them."""
+    """A row for every (i, j), batch 1, from the raw window to logits; ``measured`` at three of them.
+
+    Everything is timed in turn, round after round, so that what slows the machine for a while slows all of it.
+    """
     task = open_task(direction, cache, pair=2, val=2)
     old, new, point = task.old, task.new, options(direction)
     raw = task.windows("new").take(task.indices("test")[:1])
-    begin = time.perf_counter()
-    new(new.inputs(raw))
-    old(old.inputs(task.windows("old").take(task.indices("test")[:1])))
-    repeats = max(3, min(15, int(budget / 4 / (time.perf_counter() - begin))))
-    first, of_new = blocks(new, lambda: new.embed(new.inputs(raw)), repeats)
     hidden = old.from_tokens(torch.randn(1, *old.shape_at(0)))
-    _, of_old = blocks(old, lambda: hidden, repeats)
-    bridges = [_bridge(task, j, point, repeats) for j in range(old.n_blocks + 1)]
     last = torch.randn(1, *old.shape_at(old.n_blocks))
-    out = _seconds(lambda: task.head(last.mean(1)), repeats)
-    checked = {
-        (0, 0),
-        (new.n_blocks - 1, old.n_blocks),
-        (min(point["input"], new.n_blocks - 1), point["output"]),
-    }
+    bridges = [_bridge(task, j, point) for j in range(old.n_blocks + 1)]
+    places = [(0, 0), (point["input"], point["output"]), (new.n_blocks - 1, old.n_blocks)]
+    wholes = {}
+    for i, j in places:
+        method = Bridge(task, {**point, "input": i, "output": "head" if j == old.n_blocks else j}, seed=0)
+        wholes[i, j] = partial(method.predict, raw)
+
+    def once() -> dict[Any, Any]:
+        return {
+            "new": one_pass(new, lambda: new.embed(new.inputs(raw))),
+            "old": one_pass(old, lambda: hidden)[1:],
+            "bridges": [_seconds(bridge) for bridge in bridges],
+            "head": [_seconds(lambda: task.head(last.mean(1)))],
+            **{place: [_seconds(whole)] for place, whole in wholes.items()},
+        }
+
+    warm_up = _seconds(once)
+    rounds = [once() for _ in range(max(3, min(15, int(budget / warm_up))))]
+    found = {part: np.median([taken[part] for taken in rounds], axis=0) for part in rounds[0]}
     for i in range(new.n_blocks):
         for j in range(old.n_blocks + 1):
-            composed = first + sum(of_new[: i + 1]) + bridges[j] + sum(of_old[j:]) + out
-            measured = None
-            if (i, j) in checked:
-                place = "head" if j == old.n_blocks else j
-                method = Bridge(task, {**point, "input": i, "output": place}, seed=0)
-                measured = _seconds(partial(method.predict, raw), repeats)
+            composed = found["new"][: i + 2].sum() + found["bridges"][j] + found["old"][j:].sum() + found["head"][0]
             yield {
                 "direction": direction,
                 "bridge_input": i,
                 "bridge_output": j,
-                "seconds": composed,
-                "measured": measured,
-                "whole_student": first + sum(of_new),
+                "seconds": float(composed),
+                "measured": float(found[i, j][0]) if (i, j) in wholes else None,
+                "whole_student": float(found["new"].sum()),
             }
