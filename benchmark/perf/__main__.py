@@ -23,7 +23,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "search": (search.DIRECTION,),
     "inference": DIRECTIONS,
 }
-BUDGET = {"steps": 75.0, "extraction": 60.0, "search": 0.0, "inference": 30.0}
+BUDGET = {"steps": 75.0, "extraction": 150.0, "search": 0.0, "inference": 30.0}
 """Seconds that a measurement of one direction aims at, without its preparation."""
 
 
