@@ -88,6 +88,6 @@ def test_the_report_is_a_dated_page_with_tables_and_figures(tmp_path):
 
 def test_seconds_of_blocks_cover_the_whole_encoder(task):
     raw = task.windows("new").take(task.indices("val")[:1])
-    taken = inference.one_pass(task.new, lambda: task.new.embed(task.new.inputs(raw)))
+    taken = inference.timed_pass(task.new, lambda: task.new.embed(task.new.inputs(raw)))
     assert len(taken) == 1 + task.new.n_blocks
     assert min(taken) > 0

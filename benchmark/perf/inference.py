@@ -23,7 +23,7 @@ def _seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def one_pass(encoder: Encoder, embed: Callable[[], Tensor]) -> list[float]:
+def timed_pass(encoder: Encoder, embed: Callable[[], Tensor]) -> list[float]:
     """Seconds until block 0 can start, and of every block after it, in one run of the whole encoder: a block that runs
     alone finds its weights in the cache, and one in its place does not."""
     taken = []
@@ -64,8 +64,8 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
 
     def once() -> dict[Any, Any]:
         return {
-            "new": one_pass(new, lambda: new.embed(new.inputs(raw))),
-            "old": one_pass(old, lambda: hidden)[1:],
+            "new": timed_pass(new, lambda: new.embed(new.inputs(raw))),
+            "old": timed_pass(old, lambda: hidden)[1:],
             "bridges": [_seconds(bridge) for bridge in bridges],
             "head": [_seconds(lambda: task.head(last.mean(1)))],
             **{place: [_seconds(whole)] for place, whole in wholes.items()},

@@ -44,25 +44,29 @@ least."""
 COLOURS = {"floor": "0.6", "store": "#0072B2", "plain": "#D55E00"}
 
 
+def _at_most(row: Mapping[str, Any]) -> bool:
+    return row["way"].startswith(AT_MOST)
+
+
 def missed(row: Mapping[str, Any]) -> bool:
     """Whether a row is not what was promised."""
     required, ratio = row.get("required"), row.get("ratio")
     if required is None:
         return False
     value = row["seconds"] if ratio is None else ratio
-    return value > required if row["way"].startswith(AT_MOST) else value < required
+    return value > required if _at_most(row) else value < required
 
 
 def _ratio(row: Mapping[str, Any]) -> str:
     if row["ratio"] is None:
         return writers.MISSING
-    return f"takes {row['ratio']:.2f} x this" if row["way"].startswith(AT_MOST) else f"{row['ratio']:,.1f} x faster"
+    return f"takes {row['ratio']:.2f} x this" if _at_most(row) else f"{row['ratio']:,.1f} x faster"
 
 
 def _required(row: Mapping[str, Any]) -> str:
     if row["required"] is None:
         return writers.MISSING
-    sign = "≤" if row["way"].startswith(AT_MOST) else "≥"
+    sign = "≤" if _at_most(row) else "≥"
     return f"{sign} {row['required']:g} {'MISSED' if missed(row) else 'met'}"
 
 
