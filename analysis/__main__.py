@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import analysis
-from benchmark.commands import ended
+from benchmark.common.terminal import exit_code
 from benchmark.errors import InputError
 
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("results/paper"), help="where --paper writes (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    return ended(lambda: print(_paper(options.folder, options.out) if options.paper else _run(Path(options.folder))))
+    return exit_code(lambda: print(_paper(options.folder, options.out) if options.paper else _run(Path(options.folder))))
 
 
 def _run(folder: Path) -> str:

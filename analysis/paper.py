@@ -16,10 +16,10 @@ from torch import nn
 
 from analysis.tables.parameters import position
 from analysis.writers import Column, Table, integer, label, number
-from benchmark.bridge import PrototypeBridge
+from benchmark.bridge.network import PrototypeBridge
 from benchmark.encoders import registry
 from benchmark.encoders.base import Encoder
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 from search_spaces.bridge import PAPER
 
 META = torch.device("meta")

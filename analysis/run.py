@@ -9,7 +9,7 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from benchmark.errors import InputError
-from benchmark.results import PREDICTIONS, SCHEMA, read_parquet
+from benchmark.results.schema import PREDICTIONS, SCHEMA, read_parquet
 
 Schema = Mapping[str, Any]
 

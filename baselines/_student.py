@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.methods import Epoch, Method, block_parameters, copied, embed_parameters, linear_parameters
-from benchmark.task import Task
-from benchmark.teacher import new_head
+from benchmark.method import Epoch, Method, block_parameters, copied, embed_parameters, linear_parameters
+from benchmark.frozen.task import Task
+from benchmark.frozen.teacher import new_head
 
 
 class Student(Method):

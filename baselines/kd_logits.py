@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines._student import Student
-from benchmark.task import Task
+from benchmark.frozen.task import Task
 
 
 class Competitor(Student):

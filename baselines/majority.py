@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.methods import Method
-from benchmark.task import Task
+from benchmark.method import Method
+from benchmark.frozen.task import Task
 
 
 class Competitor(Method):

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines._student import Student
-from benchmark.task import Task
-from benchmark.teacher import class_weights
+from benchmark.frozen.task import Task
+from benchmark.frozen.teacher import class_weights
 
 
 class Competitor(Student):

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.methods import Method, block_parameters, embed_parameters, linear_parameters
-from benchmark.task import Task
-from benchmark.teacher import fit_head
+from benchmark.method import Method, block_parameters, embed_parameters, linear_parameters
+from benchmark.frozen.task import Task
+from benchmark.frozen.teacher import fit_head
 
 
 class Competitor(Method):

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmark.methods import Method, block_parameters, embed_parameters, linear_parameters
-from benchmark.task import Task
+from benchmark.method import Method, block_parameters, embed_parameters, linear_parameters
+from benchmark.frozen.task import Task
 
 
 class Competitor(Method):

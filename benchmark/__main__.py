@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from benchmark import config
-from benchmark.commands import ended
+from benchmark.config import compose as config
+from benchmark.common.terminal import exit_code
 
 HELP = """usage: python -m benchmark [experiment=<name>] [key=value ...]
 
@@ -24,8 +24,8 @@ All options and their defaults:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the command line; the exit code, as in ``ended``."""
-    return ended(lambda: _run(words), "Stopped before the run began.")
+    """Run the command line; the exit code, as in ``exit_code``."""
+    return exit_code(lambda: _run(words), "Stopped before the run began.")
 
 
 def _run(words: Sequence[str]) -> int:

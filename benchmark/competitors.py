@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import baselines
 import search_spaces
 from benchmark.errors import InputError
-from benchmark.options import Option
-from benchmark.suggest import choose
+from benchmark.config.options import Option
+from benchmark.common.suggest import choose
 
 if TYPE_CHECKING:
-    from benchmark.methods import Method
+    from benchmark.method import Method
 
 
 def searchable() -> tuple[str, ...]:

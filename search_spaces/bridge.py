@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from benchmark.options import Blocks, Option, new_block, old_block_or_head, one_of, positive, whole
+from benchmark.config.options import Blocks, Option, new_block, old_block_or_head, one_of, positive, whole
 
 if TYPE_CHECKING:
     import optuna

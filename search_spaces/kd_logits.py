@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from benchmark.options import Blocks, Option, positive, whole
+from benchmark.config.options import Blocks, Option, positive, whole
 
 if TYPE_CHECKING:
     import optuna

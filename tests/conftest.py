@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import config
-from benchmark.task import Task
+from benchmark.config import compose as config
+from benchmark.frozen.task import Task
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

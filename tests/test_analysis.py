@@ -19,7 +19,7 @@ from analysis.statistics import bootstrap_balanced_accuracy
 from analysis.tables import accuracy, accuracy_folds, parameters, tables
 from analysis.verdict import verdict
 from benchmark.errors import InputError
-from benchmark.results import PREDICTIONS, SCHEMA, frame, write_parquet
+from benchmark.results.schema import PREDICTIONS, SCHEMA, frame, write_parquet
 
 CLASSES = 3
 SKILL = {"majority": None, "bridge": 0.6, "kd_logits": 0.5, "teacher": 0.8, "oracle_probe": 0.7}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.bridge import PrototypeBridge, count_parameters, land
+from benchmark.bridge.network import PrototypeBridge, count_parameters, land
 from benchmark.encoders import registry
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
-from benchmark.transfer import LOSSES
+from benchmark.data.signals.spec import SignalSpec
+from benchmark.bridge.training import LOSSES
 
 
 def test_output_is_prototypes_times_low_rank_weights():

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from benchmark import competitors, config
+from benchmark import competitors
+from benchmark.config import compose as config
 from benchmark.errors import InputError
-from benchmark.options import Blocks
+from benchmark.config.options import Blocks
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from benchmark.datasets import cache, registry
-from benchmark.datasets.base import Dataset
+from benchmark.data import cache, registry
+from benchmark.data.base import Dataset
 from benchmark.errors import InputError
-from benchmark.splits import make_splits
+from benchmark.data.splits import make_splits
 
 SMALL = {"subjects": 4, "condition_seconds": 30}
 

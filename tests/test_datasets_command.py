@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import inspection
-from benchmark.datasets import registry
-from benchmark.datasets.__main__ import main
-from benchmark.datasets.eegmat import EEGMAT
-from benchmark.datasets.fog import FOG
+from benchmark.data import inspection
+from benchmark.data import registry
+from benchmark.data.__main__ import main
+from benchmark.data.eegmat import EEGMAT
+from benchmark.data.fog import FOG
 from benchmark.errors import InputError
 from tests import test_datasets_eegmat as eegmat
 from tests.formats import ISRUC_EEG, write_fog, write_isruc

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from benchmark.datasets import cache, registry
+from benchmark.data import cache, registry
 from benchmark.errors import InputError
 from tests import test_datasets_eegmat as eegmat
 from tests import test_datasets_wesad as wesad

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.datasets import cache, registry
-from benchmark.datasets.eegmat import CHANNELS
-from benchmark.edf import read_header
+from benchmark.data import cache, registry
+from benchmark.data.eegmat import CHANNELS
+from benchmark.data.formats.edf import read_header
 from benchmark.errors import InputError
-from benchmark.splits import make_splits
+from benchmark.data.splits import make_splits
 
 LABELS = [*(f"EEG {name}" for name in CHANNELS), "EEG A2-A1", "ECG ECG"]
 RATE = 500

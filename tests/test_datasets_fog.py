@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.datasets import cache, registry
-from benchmark.datasets.fog import EEG_COLUMNS, EMG_COLUMNS, FOG
+from benchmark.data import cache, registry
+from benchmark.data.fog import EEG_COLUMNS, EMG_COLUMNS, FOG
 from benchmark.errors import InputError
 from tests.formats import write_fog
 
@@ -162,7 +162,7 @@ def test_windows_go_through_the_cache_and_a_changed_file_never_meets_a_stale_one
 
 def test_a_short_read_of_a_long_text_is_never_needed(tmp_path: Path, monkeypatch):
     """Blocks smaller than the file give the same numbers."""
-    from benchmark.datasets import fog as module
+    from benchmark.data import fog as module
 
     file = tmp_path / "001" / "task_1.txt"
     write_fog(file, *task(30, seed=1))

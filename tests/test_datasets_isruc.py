@@ -8,8 +8,8 @@ import pytest
 import scipy.io
 from scipy import signal as sps
 
-from benchmark.datasets import cache, registry
-from benchmark.datasets.isruc import EEG
+from benchmark.data import cache, registry
+from benchmark.data.isruc import EEG
 from benchmark.errors import InputError
 from tests.formats import ISRUC_EEG, write_edf, write_isruc, write_isruc_labels
 

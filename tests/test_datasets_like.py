@@ -11,14 +11,15 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmark import config, electrophysiology
-from benchmark.datasets import cache, registry
-from benchmark.datasets.base import SubjectWindows
+from benchmark.config import compose as config
+from benchmark.data.simulated import electrophysiology
+from benchmark.data import cache, registry
+from benchmark.data.base import SubjectWindows
 from benchmark.encoders import registry as encoders
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
-from benchmark.splits import splits_of
-from benchmark.task import load_data
+from benchmark.data.signals.spec import SignalSpec
+from benchmark.data.splits import splits_of
+from benchmark.frozen.task import load_data
 
 DIRECTIONS = ("wesad_ppg2ecg", "wesad_ecg2ppg", "isruc_eeg2ecg", "isruc_ecg2eeg", "fog_eeg2emg", "fog_emg2eeg")
 SHORT = {"wesad": {"condition_seconds": 120}, "isruc": {"condition_seconds": 600}, "fog": {"condition_seconds": 30}}

@@ -8,8 +8,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmark.datasets import registry
-from benchmark.datasets.simulated import WAVE_HEIGHT
+from benchmark.data import registry
+from benchmark.data.simulated.dataset import WAVE_HEIGHT
 from benchmark.errors import InputError
 
 

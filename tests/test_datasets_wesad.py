@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import signal as sps
 
-from benchmark import unpickle
-from benchmark.datasets import cache, registry
+from benchmark.data.formats import unpickle
+from benchmark.data import cache, registry
 from benchmark.errors import InputError
 from tests.formats import Named, python2_pickle, wesad_content, write_wesad
 

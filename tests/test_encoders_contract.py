@@ -13,7 +13,7 @@ from benchmark.encoders.base import Encoder
 from benchmark.encoders.labram import electrode
 from benchmark.encoders.normwear import WIDTHS, cwt, scalogram, sincos_positions
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 from tests.encoders.goldens import FOG_EEG, ISRUC_EEG, WESAD_ECG, WESAD_PPG
 
 

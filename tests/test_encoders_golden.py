@@ -11,7 +11,7 @@ import torch
 
 from benchmark.encoders.base import Encoder
 from benchmark.encoders.registry import build, parameter_count
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 from tests.encoders.goldens import (
     FOG_EEG,
     FOG_EMG,

@@ -20,9 +20,9 @@ from benchmark.features import Damaged, Features, Store, one_pass
 from benchmark.features.claim import STALE, Claim
 from benchmark.features.files import write_batch
 from benchmark.features.store import batches_of, partial_of
-from benchmark.machine import PeakMemory
-from benchmark.task import Task
-from benchmark.transfer import LOSSES, Bridge
+from benchmark.common.machine import PeakMemory
+from benchmark.frozen.task import Task
+from benchmark.bridge.training import LOSSES, Bridge
 from tests.test_transfer import BRIDGE
 
 KEY = {"k": 1}

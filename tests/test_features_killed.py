@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.datasets.base import Windows
+from benchmark.data.base import Windows
 from benchmark.encoders import registry
 from benchmark.encoders.papagei import PaPaGei
 from benchmark.features import Features, Store, one_pass

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.bridge import PrototypeBridge, land
+from benchmark.bridge.network import PrototypeBridge, land
 from benchmark.encoders import registry
-from benchmark.transfer import cosine
+from benchmark.bridge.training import cosine
 from tests.encoders.goldens import (
     ISRUC_ECG,
     ISRUC_EEG,

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 import torch
 
-from benchmark import config
+from benchmark.config import compose as config
 from benchmark.perf import clock, directions, inference, report
 from benchmark.perf.plain import PlainLoop, once_per_block
-from benchmark.transfer import Bridge
+from benchmark.bridge.training import Bridge
 from tests.test_transfer import BRIDGE
 
 

@@ -7,9 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 
-from benchmark import positions
+from benchmark.bridge import positions
 from benchmark.perf.plain import once_per_block
-from benchmark.positions import linear_cka, minibatch_cka, quality
+from benchmark.bridge.positions import linear_cka, minibatch_cka, quality
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.preparation import (
+from benchmark.data.signals.preparation import (
     CHUNK,
     DEFAULTS,
     STAGES,

@@ -11,13 +11,13 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import benchmark.pretrain as module
-from benchmark.datasets import registry as datasets
+import benchmark.encoders.pretraining as module
+from benchmark.data import registry as datasets
 from benchmark.encoders import registry
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
-from benchmark.pretrain import View, describe, hide, log_spectrum, period, pretrain, rhythm, takes_any_tokens, targets
-from benchmark.signals import SignalSpec
+from benchmark.encoders.pretraining import View, describe, hide, log_spectrum, period, pretrain, rhythm, takes_any_tokens, targets
+from benchmark.data.signals.spec import SignalSpec
 
 FILE = Path(module.__file__).parent / "conf" / "pretraining" / "spectral.yaml"
 DEFAULTS: dict[str, Any] = yaml.safe_load(FILE.read_text())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.splits import PARTS, Moments, Split, check, make_splits
+from benchmark.data.splits import PARTS, Moments, Split, check, make_splits
 
 FRACTIONS: dict[str, Any] = {"kind": "subjects", "train": 0.33, "val": 0.12, "pair": 0.33, "test": 0.22}
 KFOLD: dict[str, Any] = {"kind": "kfold", "folds": 5, "train": 0.4, "val": 0.2, "pair": 0.4}

@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from benchmark import config, results, sweep
+from benchmark.config import compose as config
+from benchmark.results import schema as results
+from benchmark.search import experiment as sweep
 from benchmark.errors import InputError, RunError
-from benchmark.options import Blocks
-from benchmark.trial import search_specs
+from benchmark.config.options import Blocks
+from benchmark.trial.trial import search_specs
 from tests.conftest import SMALL
 
 WORDS = (

@@ -6,10 +6,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmark import config
+from benchmark.config import compose as config
 from benchmark.errors import InputError
-from benchmark.task import Task
-from benchmark.teacher import class_weights, fit_head
+from benchmark.frozen.task import Task
+from benchmark.frozen.teacher import class_weights, fit_head
 
 OPTIONS = {"solver": "lbfgs", "class_weighted": True, "learning_rate": 1e-2, "epochs": 60, "batch_size": 16}
 

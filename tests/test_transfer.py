@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from baselines._student import Student
-from benchmark import competitors, config
-from benchmark.bridge import land
-from benchmark.task import Task
-from benchmark.transfer import LOSSES, Bridge, Population, tame
+from benchmark import competitors
+from benchmark.config import compose as config
+from benchmark.bridge.network import land
+from benchmark.frozen.task import Task
+from benchmark.bridge.training import LOSSES, Bridge, Population, tame
 
 BRIDGE = {
     "position": "searched",

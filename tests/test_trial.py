@@ -7,9 +7,11 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
-from benchmark import competitors, metrics, results
-from benchmark.task import Task
-from benchmark.trial import Spec, Trial, open_task, order, run_final, together
+from benchmark import competitors
+from benchmark.trial import metrics
+from benchmark.results import schema as results
+from benchmark.frozen.task import Task
+from benchmark.trial.trial import Spec, Trial, open_task, order, run_final, together
 from tests.test_transfer import BRIDGE, KD
 
 TIMES = {"step_seconds", "train_seconds", "inference_seconds_per_window", "peak_memory_bytes", "started_at"}

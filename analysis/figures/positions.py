@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from analysis import captions
 from analysis.run import Run
-from benchmark.results import POSITIONS, read_parquet
+from benchmark.results.schema import POSITIONS, read_parquet
 
 NAME = "positions"
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.commands import aligned, ended
+from benchmark.common.terminal import aligned, exit_code
 from benchmark.encoders import registry
 from benchmark.errors import InputError
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     get.add_argument("--preset", help="needed where several presets have released weights")
     get.add_argument("--folder", default=registry.WEIGHTS_FOLDER, type=Path, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    return ended(
+    return exit_code(
         lambda: print(listing() if options.command == "list" else fetch(options.name, options.preset, options.folder))
     )
 

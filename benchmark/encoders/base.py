@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 _WRAPPERS = "student|module|model|net|backbone|hubert_ecg|hubert"
 """Names under which training scripts of the released models keep the encoder."""

@@ -16,7 +16,7 @@ from transformers import HubertConfig, HubertModel
 
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 KERNELS = (10, 3, 3, 2, 2)
 STRIDES = (4, 2, 2, 2, 2)

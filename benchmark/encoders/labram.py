@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 PATCH = 200
 """Samples of a patch: one second at 200 Hz."""

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 WIDTHS = 0.1 + np.arange(65)
 """Widths of the Ricker wavelet in samples."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 DOWNSAMPLE_GAP = 2
 FILTER_GAP = 4

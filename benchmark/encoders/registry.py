@@ -13,7 +13,7 @@ import benchmark.encoders
 from benchmark.encoders import checkpoints
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 WEIGHTS_FOLDER = Path("weights")
 """Where released weights are looked for, unless a caller says otherwise."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmark.machine import PeakMemory
+from benchmark.common.machine import PeakMemory
 
 
 @dataclass(frozen=True)

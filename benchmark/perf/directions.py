@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import config
-from benchmark.task import Task
+from benchmark.config import compose as config
+from benchmark.frozen.task import Task
 from search_spaces.bridge import PAPER
 
 DIRECTIONS = tuple(PAPER)

@@ -15,7 +15,7 @@ from benchmark.features import Store, one_pass
 from benchmark.perf.clock import side_by_side
 from benchmark.perf.directions import open_task
 from benchmark.perf.plain import once_per_block
-from benchmark.task import Side
+from benchmark.frozen.task import Side
 
 DIRECTIONS = ("wesad_ppg2ecg", "isruc_eeg2ecg")
 MOST_OF_FORWARD = 1.1

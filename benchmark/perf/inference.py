@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.bridge import PrototypeBridge, land
+from benchmark.bridge.network import PrototypeBridge, land
 from benchmark.encoders.base import Encoder
 from benchmark.perf.directions import open_task, options
-from benchmark.task import Task
-from benchmark.transfer import Bridge
+from benchmark.frozen.task import Task
+from benchmark.bridge.training import Bridge
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.bridge import PrototypeBridge, land
+from benchmark.bridge.network import PrototypeBridge, land
 from benchmark.encoders.base import Encoder
-from benchmark.task import Task
-from benchmark.transfer import LOSSES, output_block, tame
+from benchmark.frozen.task import Task
+from benchmark.bridge.training import LOSSES, output_block, tame
 
 
 class PlainLoop:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark.machine import PeakMemory, cores
+from benchmark.common.machine import PeakMemory, cores
 
 EPOCHS = 900
 
@@ -43,7 +43,7 @@ def write_nights(root: Path, subjects: int, epochs: int) -> None:
 
 def prepare(source: str, root: Path, subjects: int, epochs: int, folder: Path) -> None:
     """Prepare into ``folder``, and print the process's peak in MiB and the windows a second."""
-    from benchmark.datasets import cache, registry
+    from benchmark.data import cache, registry
 
     if source == "simulated":
         options = {"like": "isruc", "subjects": subjects, "condition_seconds": 30.0 * epochs}
@@ -60,7 +60,7 @@ def prepare(source: str, root: Path, subjects: int, epochs: int, folder: Path) -
 
 def read(source: str, subjects: int, epochs: int, folder: Path) -> None:
     """Read all windows once; say so, wait for a line, and print this process's share of memory in MiB."""
-    from benchmark.datasets import cache, registry
+    from benchmark.data import cache, registry
 
     options = {"like": "isruc", "subjects": subjects, "condition_seconds": 30.0 * epochs}
     windows = cache.load(registry.build("simulated", options), "eeg", "ecg", folder, progress=False)

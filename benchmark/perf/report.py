@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import writers
 from analysis.writers import Column, Table, integer, label, number
-from benchmark.machine import cores
-from benchmark.results import write_parquet
+from benchmark.common.machine import cores
+from benchmark.results.schema import write_parquet
 
 SCHEMA: Mapping[str, Any] = {
     "part": pl.String,

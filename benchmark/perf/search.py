@@ -10,14 +10,15 @@ from typing import Any
 import ray
 import torch
 
-from benchmark import config, sweep
-from benchmark.machine import PeakMemory
-from benchmark.options import Blocks
+from benchmark.config import compose as config
+from benchmark.search import experiment as sweep
+from benchmark.common.machine import PeakMemory
+from benchmark.config.options import Blocks
 from benchmark.perf.directions import options, settings
 from benchmark.perf.plain import PlainLoop
-from benchmark.task import Task
-from benchmark.tensorboard import Board
-from benchmark.transfer import Bridge
+from benchmark.frozen.task import Task
+from benchmark.results.tensorboard import Board
+from benchmark.bridge.training import Bridge
 
 DIRECTION = "wesad_ppg2ecg"
 TRIALS = 20

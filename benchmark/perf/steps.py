@@ -14,7 +14,7 @@ import torch
 from benchmark.perf.clock import Timing, side_by_side
 from benchmark.perf.directions import BATCH, open_task, options
 from benchmark.perf.plain import PlainLoop
-from benchmark.transfer import Bridge
+from benchmark.bridge.training import Bridge
 
 LEAST = {  # times faster than the plain loop, at the paper's positions: what is promised
     ("train", "wesad_ppg2ecg"): 10.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmark.signals import SignalSpec
+from benchmark.data.signals.spec import SignalSpec
 
 EEG = ("F3", "C3", "O1", "F4", "C4", "O2")
 ISRUC_EEG = SignalSpec("eeg", EEG, 200.0, 6000, "uV")

@@ -1,0 +1,37 @@
+"""Atomic writes: a file is there whole or not at all. No other module renames a temporary file into place."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to: flushed to disk and renamed at the end, removed after an error.
+
+    It is unlike that of any other process or node, so that several may write one file at once: the last one stays.
+    The folder is made if missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:  # a power cut must not leave a name without its content
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole; returns ``path``."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, content: str) -> Path:
+    """Write a text in UTF-8 whole; returns ``path``."""
+    return write_bytes(path, content.encode())

@@ -1,0 +1,29 @@
+"""Cache keys: digests of all that changes the numbers of what is computed once and kept."""
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits of SHA-256 over the key as canonical JSON."""
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def array_digest(array: np.ndarray) -> str:
+    """32 hexadecimal digits of SHA-256 over type, shape and values."""
+    content = f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+@functools.cache
+def source_digest(*modules: ModuleType) -> str:
+    """The code version of what these modules compute."""
+    return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()[:16]

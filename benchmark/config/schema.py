@@ -1,0 +1,178 @@
+"""The whole configuration of a run: one typed, checked object, declared here and nowhere else.
+
+Options of a data set are declared with its reader (``benchmark/data/<name>.py``), those of a method with its search
+space (``search_spaces/<name>.py``); both appear here as what they have in common.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import SerializeAsAny, field_validator
+
+from benchmark.config.options import MethodOptions, Options, described, option, parse
+
+Protocol = Literal["agreement", "val_labels"]
+Part = int | float
+
+
+class SplitOptions(Options):
+    """Which subjects or windows serve which end; see ``benchmark.data.splits.make_splits``."""
+
+    kind: Literal["subjects", "kfold", "leave-one-subject-out", "paper", "blocked"] = option(
+        "subjects",
+        "subjects: of the sizes below | kfold: each subject in test once | leave-one-subject-out | paper: the published "
+        "sizes | blocked: blocks of time within recordings, with gaps",
+    )
+    train: Part = option(0.33, "for the teacher: a fraction or a number", gt=0)
+    val: Part = option(0.12, "for choosing", gt=0)
+    pair: Part = option(0.33, "for the transfer", gt=0)
+    test: Part = option(0.22, "read once, at the end", gt=0)
+    folds: int = option(5, "of kind=kfold", ge=2)
+    units: Literal["subjects", "windows"] = option("subjects", "of kind=paper; parts by windows leak, and say so")
+    block_seconds: Part = option(30, "of kind=blocked", gt=0)
+
+
+class DataOptions(Options):
+    """What all data sets have; a reader's own options are a subclass."""
+
+    name: str = option("", "data set")
+    split: SplitOptions = option(SplitOptions(), "of the windows")
+
+
+class EncoderOptions(Options):
+    """One side's foundation model."""
+
+    name: str = option("", "encoder; python -m benchmark.encoders list shows them")
+    modality: str = option("", "of the data set")
+    preset: str = option("tiny", "size")
+    weights: str = option("local", "local: trained here on unlabelled windows | released | random | a file")
+
+
+class PretrainingOptions(Options):
+    """How weights=local are trained: from a part of each unlabelled window, every block describes the whole window."""
+
+    steps: int = option(400, "optimiser steps", ge=1)
+    batch_size: int = option(32, "windows a step", ge=2)
+    learning_rate: float = option(5e-3, "peak of a one-cycle schedule of AdamW", gt=0)
+    weight_decay: float = option(0.01, "of AdamW", ge=0)
+    stretch: float = option(1.33, "windows are made up to so many times slower or faster; 1: never", ge=1, le=2)
+    views: int = option(4, "differently stretched views of each window, one after the other over the epochs", ge=1)
+    masked: float = option(0.2, "fraction of each window that is hidden, in spans", ge=0, lt=1)
+    span_seconds: float = option(0.5, "length of a hidden span", gt=0)
+    tokens: int = option(48, "most tokens of a window that a transformer over a set of tokens sees at once", ge=1)
+
+
+class TeacherOptions(Options):
+    """The model that listens to the old modality."""
+
+    training: Literal["probe", "finetune"] = option("probe", "probe: frozen encoder, linear head | finetune: all weights")
+    solver: Literal["lbfgs", "adam"] = option(
+        "lbfgs", "of the probe: lbfgs (penalty by cross-validation over training subjects) | adam (the paper's)"
+    )
+    learning_rate: float = option(1e-4, "of adam and of fine-tuning", gt=0)
+    epochs: int = option(30, "of adam and of fine-tuning", ge=1)
+    batch_size: int = option(32, "of adam and of fine-tuning", ge=1)
+    class_weighted: bool = option(True, "weights 1 / count")
+
+
+class SearchOptions(Options):
+    """What is searched for every method alike."""
+
+    space: Literal["default", "paper"] = option("default", "paper: exactly the published point, in one trial")
+    trials: int = option(12, "per method and searched fold", ge=1)
+    folds: Literal["first", "each"] = option(
+        "first", "first: search in the first fold and use its choice in all | each: search in every fold"
+    )
+    batch: int = option(4, "suggested together; the same number gives the same search on any machine", ge=1)
+    scheduler: Literal["none", "asha", "median"] = option("none", "stops poor trials early")
+    reports: int = option(4, "how often a trial reports before it ends, which is when a scheduler can stop it", ge=1)
+    max_failures: int = option(0, "how often a failed trial is tried again", ge=0)
+
+
+class FinalOptions(Options):
+    """The evaluation on test of what was chosen."""
+
+    seeds: list[int] = option([0, 1, 2], "of the chosen configuration", accepts="a list of whole numbers such as [0,1,2]")
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: list[int]) -> list[int]:
+        if not seeds or min(seeds) < 0:
+            raise ValueError("give a list of whole numbers such as [0,1,2]")
+        return seeds
+
+
+class FeatureOptions(Options):
+    """Outputs of the frozen encoders, computed once and kept in the cache."""
+
+    batch_size: int | None = option(None, "windows at once; null: 8 on a CPU (more leaves its cache), 64 elsewhere", ge=1)
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "float32: as computed | bfloat16: half the size, values within 2**-8 of themselves"
+    )
+
+
+class ClusterOptions(Options):
+    """Where trials run. Ray starts on this machine and ends with the run, unless it is given an address."""
+
+    address: str | None = option(None, "of a Ray cluster that runs already")
+    cpus: int | None = option(None, "how many cores Ray may use here; null: all")
+    cpus_per_trial: float = option(1.0, "cores of a trial", gt=0)
+    gpus_per_trial: float = option(0.0, "GPUs of a trial, or a fraction of one")
+    object_store_mb: int = option(128, "of Ray's object store here", ge=80)
+
+
+class Config(Options):
+    """The configuration of a run."""
+
+    name: str = option("", "results/<name>")
+    experiment: str = option("", "what all this starts from: conf/experiment/<name>.yaml")
+    shape: Literal["wesad", "isruc", "fog"] | None = option(None, "the shape that data=simulated take in this experiment")
+    results: str = option("results", "folder of all runs")
+    cache: str = option("results/.cache", "data, weights, teachers and features that runs share")
+    seed: int = option(0, "of splits, pre-training, teacher and search", ge=0)
+    resume: bool = option(False, "finish an interrupted run")
+    overwrite: bool = option(False, "replace an unfinished run or one of another configuration")
+    device: str = option("cpu", "cpu | cuda")
+    protocol: Protocol = option(
+        "agreement",
+        "what chooses epochs and configurations: agreement with the teacher's pseudo-labels on val, each class weighing "
+        "the same | val_labels: the true labels of val",
+    )
+    methods: list[str] = option(
+        ["bridge", "kd_logits"], "searched with the same number of trials", accepts="a list such as [bridge,kd_logits]"
+    )
+    references: list[str] = option(
+        ["majority", "teacher", "oracle_probe", "oracle_finetune"],
+        "floors and ceilings, evaluated without a search",
+        accepts="a list such as [teacher,oracle_probe]",
+    )
+    data: SerializeAsAny[DataOptions]
+    old: EncoderOptions = option(EncoderOptions(), "of the modality that has labels and a teacher")
+    new: EncoderOptions = option(EncoderOptions(), "of the modality that people would rather wear")
+    pretraining: PretrainingOptions = option(PretrainingOptions(), "")
+    teacher: TeacherOptions = option(TeacherOptions(), "")
+    search: SearchOptions = option(SearchOptions(), "")
+    final: FinalOptions = option(FinalOptions(), "")
+    features: FeatureOptions = option(FeatureOptions(), "")
+    cluster: ClusterOptions = option(ClusterOptions(), "")
+    method_options: dict[str, SerializeAsAny[MethodOptions]] = option({}, "by method; on the command line <method>.<option>")
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or "/" in name:
+            raise ValueError(f"{name!r} cannot be used; give a folder name without slashes")
+        return name
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, methods: list[str]) -> list[str]:
+        if not methods:
+            raise ValueError("[] cannot be used; give a list such as [bridge,kd_logits]")
+        return methods
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in ``config.yaml``: plain values, a method's options under its name."""
+        found = self.model_dump()
+        of_methods = found.pop("method_options")
+        return {**found, **of_methods}

@@ -1,0 +1,178 @@
+"""EEGMAT (PhysioNet): 19-channel EEG and one ECG lead at rest and during mental arithmetic, 500 Hz, as EDF.
+
+``SubjectNN_1.edf`` is rest (about 3 minutes), ``SubjectNN_2.edf`` serial subtraction (62 s).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.data.formats import edf
+from benchmark.data import options
+from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.formats.edf import read_edf
+from benchmark.errors import InputError
+from benchmark.data.signals.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
+from benchmark.data.signals.spec import SignalSpec
+
+if TYPE_CHECKING:
+    from mne.io import BaseRaw
+
+# fmt: off
+CHANNELS = (
+    "Fp1", "Fp2", "F3", "F4", "F7", "F8", "T3", "T4", "C3", "C4", "T5", "T6", "P3", "P4", "O1", "O2", "Fz", "Cz", "Pz",
+)
+# fmt: on
+RATE = 500.0
+REFERENCE = "A2-A1"  # one ear against the other: no scalp channel
+CONDITIONS = {"1": "rest", "2": "arithmetic"}
+FILES = "https://physionet.org/files/eegmat/1.0.0/"
+
+
+class EEGMAT(Dataset):
+    """EEG (uV) and ECG (mV, usually standardised) of the same 10 s or so, one class per recording."""
+
+    name = "eegmat"
+    modalities = ("eeg", "ecg")
+    licence = "Open Data Commons Attribution License 1.0"
+    citation = "Zyma et al., Data 4(1):14, 2019, doi 10.3390/data4010014; PhysioNet eegmat 1.0.0, doi 10.13026/C2JQ1P"
+    how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/; python -m benchmark.datasets fetch eegmat"
+    published = Published(subjects=36)
+    code = (edf,)
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None,
+        rest_seconds: float,
+        task_seconds: float,
+        seconds: float,
+        stride: float,
+        reference: str | None,
+        eeg_bandpass: Sequence[float] | None,
+        eeg: Stages,
+        ecg: Stages,
+    ):
+        self.classes = ("rest", "arithmetic")
+        self.seconds = options.number("seconds", seconds, least=1)
+        self.stride = options.number("stride", stride, above=0)
+        self.kept = {
+            "rest": options.number("rest_seconds", rest_seconds, least=self.seconds),
+            "arithmetic": options.number("task_seconds", task_seconds, least=self.seconds),
+        }
+        self.reference = options.choice("reference", reference, (None, "average"))
+        self.eeg_bandpass = options.band("eeg_bandpass", eeg_bandpass)
+        if self.eeg_bandpass and self.eeg_bandpass[1] >= RATE / 2:
+            raise InputError(f"option data.eeg_bandpass is {eeg_bandpass!r}; the upper edge must be below {RATE / 2:g}")
+        self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "ecg": options.stages("ecg", ecg)}
+        self.root = options.folder("root", root, "SubjectNN_1.edf and SubjectNN_2.edf", self.how_to_get)
+
+    @classmethod
+    def fetch(cls, folder: Path, url: str = FILES) -> None:
+        """All recordings of PhysioNet, held against its list of checksums; about 175 MB."""
+        from benchmark.common import download
+
+        by_hand = f"get the files by hand from {cls.how_to_get.partition(';')[0]}"
+        wanted = download.sums(download.text(f"{url}SHA256SUMS.txt", by_hand))
+        files = [name for name in wanted if re.fullmatch(r"Subject\d+_[12]\.edf|subject-info\.csv", name)]
+        if not files:
+            raise InputError(f"{url}SHA256SUMS.txt: names no recording; {by_hand}")
+        for name in sorted(files):
+            download.fetch(url + name, wanted[name], folder / name, by_hand)
+
+    def subjects(self) -> Sequence[str]:
+        found: dict[str, set[str]] = {}
+        for file in self.root.glob("Subject*_*.edf"):
+            if match := re.fullmatch(r"(Subject\d+)_([12])\.edf", file.name):
+                found.setdefault(match[1], set()).add(match[2])
+        if not found:
+            raise InputError(f"data.root {self.root}: no SubjectNN_1.edf in it; download it ({self.how_to_get})")
+        for subject, conditions in sorted(found.items()):
+            for missing in CONDITIONS.keys() - conditions:
+                raise InputError(
+                    f"{self.root / f'{subject}_{missing}.edf'}: missing, its other recording is there; add the file or "
+                    f"remove {subject}_{conditions.pop()}.edf"
+                )
+        return sorted(found)
+
+    def spec(self, modality: str) -> SignalSpec:
+        rate = prepared_rate(RATE, self.stages[modality])
+        unit = prepared_unit({"eeg": "uV", "ecg": "mV"}[modality], self.stages[modality])
+        channels = {"eeg": CHANNELS, "ecg": ("ECG",)}[modality]
+        return SignalSpec(modality, channels, rate, round(self.seconds * rate), unit)
+
+    def key(self) -> Mapping[str, Any]:
+        files = [self.file(subject, condition) for subject in self.subjects() for condition in CONDITIONS]
+        return {
+            "files": [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
+            "kept": self.kept,
+            "seconds": self.seconds,
+            "stride": self.stride,
+            "reference": self.reference,
+            "eeg_bandpass": self.eeg_bandpass,
+            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
+            "mne": version("mne"),
+        }
+
+    def file(self, subject: str, condition: str) -> Path:
+        return self.root / f"{subject}_{condition}.edf"
+
+    def read(self, subject: str) -> SubjectWindows:
+        signals: dict[str, list[np.ndarray]] = {modality: [] for modality in self.modalities}
+        label: list[int] = []
+        start: list[float] = []
+        recording: list[str] = []
+        for condition, name in CONDITIONS.items():
+            file = self.file(subject, condition)
+            raw = read_edf(file)
+            starts = self._starts(file, name, raw.n_times / RATE)
+            eeg, ecg = self._channels(file, raw)
+            for modality, signal in (("eeg", eeg), ("ecg", ecg)):
+                windows, _ = prepare_windows(signal, RATE, self.stages[modality], starts, self.seconds)
+                signals[modality].append(windows)
+            label += [self.classes.index(name)] * len(starts)
+            start += starts.tolist()
+            recording += [file.stem] * len(starts)
+        return SubjectWindows(
+            {modality: np.concatenate(parts) for modality, parts in signals.items()},
+            np.array(label, dtype=np.int64),
+            np.array(start),
+            np.array(recording),
+        )
+
+    def _starts(self, file: Path, name: str, duration: float) -> np.ndarray:
+        """Seconds at which the windows begin: in the last ``rest_seconds`` of rest, the first ``task_seconds`` of the
+        task. A recording that is shorter gives what it has."""
+        kept = min(self.kept[name], duration)
+        if kept < self.seconds:
+            raise InputError(f"{file}: {duration:g} s long, a window takes {self.seconds:g} s; lower data.seconds")
+        first = duration - kept if name == "rest" else 0.0
+        return first + self.stride * np.arange(int((kept - self.seconds) / self.stride + 1e-9) + 1)
+
+    def _channels(self, file: Path, raw: "BaseRaw") -> tuple[np.ndarray, np.ndarray]:
+        """EEG (19, T) in uV, ordered as ``CHANNELS`` whatever their order in the file, and ECG (1, T) in mV."""
+        cleaned = {name: re.sub(r"^(EEG|ECG)\s+", "", name).strip() for name in raw.ch_names}
+        ecg = [name for name, short in cleaned.items() if short.upper() == "ECG" or name.upper().startswith("ECG")]
+        eeg = {short: name for name, short in cleaned.items() if name not in ecg and short != REFERENCE}
+        if not ecg:
+            raise InputError(f"{file}: no ECG channel among {', '.join(raw.ch_names)}; use the files of PhysioNet")
+        if missing := [name for name in CHANNELS if name not in eeg]:
+            raise InputError(
+                f"{file}: no EEG channel {', '.join(missing)} among {', '.join(raw.ch_names)}; "
+                "use the files of PhysioNet"
+            )
+        if raw.info["sfreq"] != RATE:
+            raise InputError(
+                f"{file}: sampled at {raw.info['sfreq']:g} Hz, EEGMAT has {RATE:g} Hz; use PhysioNet's files"
+            )
+        heart = raw.get_data(picks=ecg[:1]) * 1e3
+        scalp = raw.pick([eeg[name] for name in CHANNELS])
+        if self.eeg_bandpass:
+            scalp.filter(*self.eeg_bandpass, picks="all", verbose="error")
+        if self.reference == "average":
+            scalp.set_eeg_reference("average", verbose="error")
+        return scalp.get_data(picks="all") * 1e6, heart

@@ -1,0 +1,252 @@
+"""FOG (Mendeley Data r8gmbtv7w2): EEG and leg EMG at 500 Hz while people with Parkinson's disease walk and freeze.
+
+``FilteredData/SSS[/OFF_k]/task_k.txt`` has no header and 61 comma-separated columns, counted from 0: index, time, 25
+EEG channels (2-26), EMG and other sensors, and the label in column 60 (1 freezing, 0 not). Which columns hold the EMG
+of which leg depends on the subject.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from benchmark.data import options
+from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.errors import InputError
+from benchmark.data.signals.preparation import (
+    Stages,
+    check_stages,
+    label_windows,
+    prepare_windows,
+    prepared_rate,
+    prepared_unit,
+    starts_of,
+)
+from benchmark.data.signals.spec import SignalSpec
+
+RATE = 500.0
+N_COLUMNS = 61
+LABEL = 60
+FIRST_EEG = 2
+# fmt: off
+EEG_COLUMNS = (
+    "FP1", "FP2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "F7", "F8", "P7", "P8", "Fz", "Cz", "Pz", "FC1",
+    "FC2", "CP1", "CP2", "FC5", "FC6", "CP5", "CP6",
+)
+# fmt: on
+EMG_COLUMNS = {
+    **dict.fromkeys(("001", "002", "006", "007", "008/OFF_1"), (27, 28, 31)),
+    **dict.fromkeys(("003", "004", "005", "010", "011", "012"), (28, 27, 31)),
+    "008/OFF_2": (27, 31, 28),
+    "009": (28, 27, 30),
+}
+EMG = ("EMG1", "EMG2", "EMG3")
+API = "https://data.mendeley.com/public-api/datasets/r8gmbtv7w2"
+VERSION = 3
+HEADERS = {"Accept": "application/vnd.mendeley-public-dataset.1+json"}
+BLOCK = 4 << 20  # bytes of text that are parsed at once
+
+
+class FOG(Dataset):
+    """EEG (uV) and EMG (standardised over the recording) in short windows, freezing or not."""
+
+    name = "fog"
+    modalities = ("eeg", "emg")
+    licence = "CC BY 4.0"
+    citation = (
+        "Zhang et al., Scientific Data 9:606, 2022, doi 10.1038/s41597-022-01713-8; Li, Mendeley Data, V3, 2021, "
+        "doi 10.17632/r8gmbtv7w2.3"
+    )
+    how_to_get = (
+        "Mendeley Data, https://data.mendeley.com/datasets/r8gmbtv7w2/3; python -m benchmark.datasets fetch fog"
+    )
+    published = Published(subjects=12)
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None,
+        subjects: Sequence[str] | None,
+        seconds: float,
+        stride: float,
+        label_share: float,
+        channels: Sequence[str],
+        eeg: Stages,
+        emg: Stages,
+    ):
+        self.classes = ("walking", "freezing")
+        self.seconds = options.number("seconds", seconds, least=0.5)
+        self.stride = options.number("stride", stride, above=0)
+        self.label_share = options.number("label_share", label_share, above=0.5, most=1)
+        self.channels = tuple(
+            options.choice("channels", one, EEG_COLUMNS) for one in options.items("channels", channels)
+        )
+        if not self.channels or len(set(self.channels)) != len(self.channels):
+            raise InputError(f"option data.channels is {channels!r}; give each EEG channel once, such as [F3, C3]")
+        chosen = None if subjects is None else options.items("subjects", subjects)
+        self.chosen = None if chosen is None else {f"{one:03d}" if isinstance(one, int) else str(one) for one in chosen}
+        self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "emg": options.stages("emg", emg)}
+        given = options.folder("root", root, "FilteredData/001 to 012", self.how_to_get)
+        inner = (given / name for name in ("FilteredData", "Filtered Data"))
+        self.root = next((folder for folder in inner if folder.is_dir()), given)
+
+    @classmethod
+    def fetch(cls, folder: Path, url: str = API) -> None:
+        """All recordings of Mendeley Data, held against its checksums; about 3.9 GB."""
+        from benchmark.common import download
+
+        by_hand = f"get the files by hand from {cls.how_to_get.partition(';')[0]}"
+        try:
+            inside = {entry["id"]: entry for entry in download.listing(f"{url}/folders/{VERSION}", by_hand, HEADERS)}
+            wanted = []
+            for identifier, entry in inside.items():
+                parts = [entry["name"]]
+                while entry.get("parent_id") in inside and len(parts) < 5:
+                    entry = inside[entry["parent_id"]]
+                    parts.insert(0, entry["name"])
+                found = download.listing(f"{url}/files?folder_id={identifier}&version={VERSION}", by_hand, HEADERS)
+                for file in found:
+                    content, name = file["content_details"], "/".join([*parts, file["filename"]])
+                    path = re.fullmatch(r"(?:Filtered ?Data/)?(\d{3}/(?:OFF_\d+/)?task_\d+\.txt)", name)
+                    if path:
+                        checksum = f"sha256:{content['sha256_hash']}"
+                        wanted.append((content["download_url"], checksum, folder / "FilteredData" / path[1]))
+        except (KeyError, TypeError):
+            raise InputError(f"{url}: its listing has changed; {by_hand}") from None
+        if not wanted:
+            raise InputError(f"{url}: names no recording; {by_hand}")
+        for address, checksum, target in sorted(wanted, key=lambda one: one[2]):
+            download.fetch(address, checksum, target, by_hand)
+
+    def subjects(self) -> Sequence[str]:
+        found = sorted(f.name for f in self.root.iterdir() if f.is_dir() and re.fullmatch(r"\d{3}", f.name))
+        if not found:
+            raise InputError(f"data.root {self.root}: no folders 001 to 012 in it; download it ({self.how_to_get})")
+        if self.chosen is None:
+            chosen = found
+        else:
+            if unknown := self.chosen - set(found):
+                raise InputError(
+                    f"option data.subjects names {min(unknown)!r}, {self.root} has {', '.join(found)}; give some of "
+                    "these, or null for all"
+                )
+            chosen = sorted(self.chosen)
+        if not chosen:
+            raise InputError("option data.subjects is []; name at least one, or null for all")
+        for name in chosen:
+            if not self.files(name):
+                raise InputError(f"{self.root / name}: no task_k.txt in it; download it again")
+        return chosen
+
+    def files(self, subject: str) -> list[Path]:
+        """The subject's recordings, by session and task."""
+        folder = self.root / subject
+        found = [*folder.glob("task_*.txt"), *folder.glob("OFF_*/task_*.txt")]
+        numbered = [f for f in found if re.fullmatch(r"(OFF_\d+/)?task_\d+\.txt", f.relative_to(folder).as_posix())]
+        return sorted(numbered, key=lambda f: (f.parent != folder, f.parent.name, int(f.stem[5:])))
+
+    def spec(self, modality: str) -> SignalSpec:
+        rate = prepared_rate(RATE, self.stages[modality])
+        channels = {"eeg": self.channels, "emg": EMG}[modality]
+        unit = prepared_unit("uV", self.stages[modality])
+        return SignalSpec(modality, channels, rate, round(self.seconds * rate), unit)
+
+    def key(self) -> Mapping[str, Any]:
+        files = [file for subject in self.subjects() for file in self.files(subject)]
+        return {
+            "files": [(str(f.relative_to(self.root)), f.stat().st_size, f.stat().st_mtime_ns) for f in files],
+            "seconds": self.seconds,
+            "stride": self.stride,
+            "label_share": self.label_share,
+            "channels": self.channels,
+            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
+            "pyarrow": version("pyarrow"),
+        }
+
+    def read(self, subject: str) -> SubjectWindows:
+        eeg_columns = [FIRST_EEG + EEG_COLUMNS.index(channel) for channel in self.channels]
+        signals: dict[str, list[np.ndarray]] = {modality: [] for modality in self.modalities}
+        label, start, recording = [], [], []
+        for file in self.files(subject):
+            session = file.parent.relative_to(self.root).as_posix()
+            if session not in EMG_COLUMNS:
+                raise InputError(
+                    f"{file}: which columns hold the EMG of {session} was not published; known are "
+                    f"{', '.join(sorted(EMG_COLUMNS))}: leave that folder out"
+                )
+            columns = [*eeg_columns, *EMG_COLUMNS[session], LABEL]
+            values = read_columns(file, columns)
+            state = values[-1].astype(np.int64)
+            duration = min(
+                [len(state) / RATE]
+                + [round(len(state) * rate / RATE) / rate for rate in (self.spec(m).rate for m in self.modalities)]
+            )
+            starts = starts_of(duration, self.seconds, self.stride)
+            if not len(starts):
+                raise InputError(
+                    f"{file}: {duration:g} s long, a window takes {self.seconds:g} s; lower data.seconds or leave that "
+                    "file out"
+                )
+            found, clear = label_windows(state, RATE, starts, self.seconds, self.label_share)
+            parts = {"eeg": values[: len(eeg_columns)], "emg": values[len(eeg_columns) : -1]}
+            for modality, part in parts.items():
+                try:
+                    windows, _ = prepare_windows(part, RATE, self.stages[modality], starts[clear], self.seconds)
+                except InputError as error:
+                    raise InputError(f"{file}: {error}") from None
+                signals[modality].append(windows)
+            label.append(found[clear])
+            start.append(starts[clear])
+            recording.append(np.full(int(clear.sum()), file.relative_to(self.root).with_suffix("").as_posix()))
+        return SubjectWindows(
+            {modality: np.concatenate(parts) for modality, parts in signals.items()},
+            np.concatenate(label),
+            np.concatenate(start),
+            np.concatenate(recording),
+        )
+
+
+def read_columns(file: Path, columns: Sequence[int]) -> np.ndarray:
+    """Columns of a task's text, float64 (len(columns), T); the label's, if asked for, is checked to be 0 or 1.
+
+    The text is streamed: no more than a block of it is held.
+    """
+    names = [f"f{column}" for column in columns]
+    try:
+        with file.open("rb") as stream:
+            found = stream.readline(1 << 16).count(b",") + 1
+        if found != N_COLUMNS:
+            raise InputError(f"{file}: {found} columns, not {N_COLUMNS}; use the publisher's files")
+        reader = pa.csv.open_csv(
+            file,
+            read_options=pa.csv.ReadOptions(autogenerate_column_names=True, block_size=BLOCK, use_threads=False),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=names, column_types=dict.fromkeys(names, pa.float64()), null_values=[]
+            ),
+        )
+        blocks = [np.stack([block.column(name).to_numpy() for name in names]) for block in reader]
+    except FileNotFoundError:
+        raise InputError(f"{file}: missing; download it again") from None
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise InputError(f"{file}: not {N_COLUMNS} columns of numbers ({error}); download it again") from None
+    values = np.concatenate(blocks, axis=1) if blocks else np.empty((len(names), 0))
+    if not np.isfinite(values).all():
+        row, sample = np.argwhere(~np.isfinite(values.T))[0][::-1]
+        raise InputError(
+            f"{file}: line {sample + 1} holds {values[row, sample]:g} in column {columns[row]}, not a finite number; "
+            "download it again"
+        )
+    if LABEL in columns:
+        label = values[list(columns).index(LABEL)]
+        if not np.isin(label, (0, 1)).all():
+            sample = int(np.flatnonzero(~np.isin(label, (0, 1)))[0])
+            raise InputError(
+                f"{file}: line {sample + 1} has the label {label[sample]:g} in column {LABEL}; labels are 0 and 1, use "
+                "the publisher's files"
+            )
+    return values

@@ -1,0 +1,295 @@
+"""From raw recordings to what an encoder takes: resampling, filters, standardisation, windows.
+
+Stages work on arrays (..., T), one signal per row, all rows at once. A preparation is a list of one-key mappings
+as they stand in YAML, applied in order::
+
+    [{resample_linear: 500}, {bandpass_fir: [0.05, 47]}, {resample_linear: 100}, {zscore: recording}]
+
+A stage of scope ``window`` and all that follow it see each window by itself; ``{each: window}`` does nothing else.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import signal as sps
+
+from benchmark.errors import InputError
+from benchmark.common.suggest import choose
+
+Stages = Sequence[Mapping[str, Any]]
+
+FIR_ORDER = 150
+CHEBYSHEV_ORDER = 4
+CHEBYSHEV_RIPPLE_DB = 0.5
+
+DEFAULTS: Mapping[str, Stages] = {
+    "eeg": [{"resample_poly": 200}],
+    "ecg": [{"resample_linear": 500}, {"bandpass_fir": [0.05, 47]}, {"resample_linear": 100}, {"zscore": "recording"}],
+    "ppg": [{"resample_fft": 125}, {"bandpass_chebyshev": [0.5, 12]}, {"zscore": "recording"}],
+    "emg": [{"resample_linear": 130}, {"zscore": "recording"}],
+}
+"""What each modality's published preparation is; data sets write theirs out in ``conf/data``."""
+
+
+def resample_linear(signal: np.ndarray, rate: float, target: float) -> tuple[np.ndarray, float]:
+    """Linear interpolation with the first and the last sample kept in place (HuBERT-ECG's resampling).
+
+    No anti-aliasing: a band-pass belongs before a reduction of the rate.
+    """
+    n = _resampled_length(signal.shape[-1], rate, target)
+    if n == signal.shape[-1]:
+        return signal, target
+    position = np.linspace(0.0, signal.shape[-1] - 1, n)
+    left = np.minimum(position.astype(np.int64), max(signal.shape[-1] - 2, 0))
+    right = np.minimum(left + 1, signal.shape[-1] - 1)
+    fraction = position - left
+    return signal[..., left] * (1 - fraction) + signal[..., right] * fraction, target
+
+
+def resample_fft(signal: np.ndarray, rate: float, target: float) -> tuple[np.ndarray, float]:
+    """Fourier resampling; takes the signal as periodic, so it rings where the two ends differ."""
+    n = _resampled_length(signal.shape[-1], rate, target)
+    return (signal if n == signal.shape[-1] else sps.resample(signal, n, axis=-1)), target
+
+
+def resample_poly(signal: np.ndarray, rate: float, target: float) -> tuple[np.ndarray, float]:
+    """Polyphase resampling with its zero-phase anti-aliasing FIR filter; edges are extended by a straight line."""
+    n = _resampled_length(signal.shape[-1], rate, target)
+    ratio = Fraction(target).limit_denominator(10_000) / Fraction(rate).limit_denominator(10_000)
+    if ratio == 1:
+        return signal, target
+    resampled = sps.resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    return resampled[..., :n], target
+
+
+def bandpass_fir(signal: np.ndarray, rate: float, low: float, high: float) -> tuple[np.ndarray, float]:
+    """Zero-phase FIR band-pass of order 150 (Hamming window), run forward and backward."""
+    taps = _fir_taps(low, high, rate)
+    _long_enough("bandpass_fir", signal, 3 * len(taps), rate)
+    return sps.filtfilt(taps, 1.0, signal, axis=-1), rate
+
+
+def bandpass_chebyshev(signal: np.ndarray, rate: float, low: float, high: float) -> tuple[np.ndarray, float]:
+    """Chebyshev type I band-pass of order 4 with 0.5 dB ripple, run forward and backward (zero phase)."""
+    sections = sps.cheby1(CHEBYSHEV_ORDER, CHEBYSHEV_RIPPLE_DB, [low, high], btype="bandpass", fs=rate, output="sos")
+    _long_enough("bandpass_chebyshev", signal, 3 * (2 * len(sections) + 1), rate)
+    return sps.sosfiltfilt(sections, signal, axis=-1), rate
+
+
+def zscore(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+    """Zero mean and unit variance of each row; a constant row becomes zeros."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = signal - signal.mean(axis=-1, keepdims=True)
+        deviation = centred.std(axis=-1, keepdims=True)
+    if np.isinf(deviation).any():
+        raise InputError("preparation stage zscore met values too large to be a signal; get the recording again")
+    # Rounding leaves a constant row a deviation of about 1e-16 of its level: dividing by it would make noise.
+    flat = deviation <= 1e-12 * np.maximum(1.0, np.abs(signal).max(axis=-1, keepdims=True, initial=0.0))
+    return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation)), rate
+
+
+def demean(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+    """Zero mean of each row."""
+    return signal - signal.mean(axis=-1, keepdims=True), rate
+
+
+def scale(signal: np.ndarray, rate: float, factor: float) -> tuple[np.ndarray, float]:
+    """Multiply, for a change of unit."""
+    return signal * factor, rate
+
+
+def each(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+    """Nothing; with the scope ``window`` the stages after it see each window by itself."""
+    return signal, rate
+
+
+_RESAMPLE = {"resample_linear": resample_linear, "resample_fft": resample_fft, "resample_poly": resample_poly}
+_BANDPASS = {"bandpass_fir": bandpass_fir, "bandpass_chebyshev": bandpass_chebyshev}
+_SCOPED = {"zscore": zscore, "demean": demean, "each": each}
+STAGES = (*_RESAMPLE, *_BANDPASS, *_SCOPED, "scale")
+SCOPES = ("recording", "window")
+CHUNK = 64  # windows that are prepared at once: bounds memory, whatever the length of a recording
+
+
+def prepare(signal: np.ndarray, rate: float, stages: Stages) -> tuple[np.ndarray, float]:
+    """Apply ``stages`` in order along the last axis.
+
+    Parameters
+    ----------
+    signal : (..., T) array; one recording or a stack of windows. Computed in float64.
+    rate : sampling rate in Hz.
+    stages : one-key mappings ``{stage: argument}``; ``[]`` leaves the signal as it is.
+
+    Returns
+    -------
+    (..., T') float64 array and its sampling rate in Hz.
+
+    Raises
+    ------
+    InputError
+        For an unknown stage, an argument the stage cannot take, or a signal too short for a filter.
+    """
+    signal = np.asarray(signal, dtype=np.float64)
+    for name, argument in check_stages(stages):
+        signal, rate = _compiled(name, argument, rate)(signal, rate)
+    return signal, rate
+
+
+def prepare_windows(
+    signal: np.ndarray, rate: float, stages: Stages, starts: np.ndarray, seconds: float
+) -> tuple[np.ndarray, float]:
+    """Prepare one recording and cut it into windows.
+
+    The stages up to the first one with the scope ``window`` see the whole recording, the others each window.
+
+    Parameters
+    ----------
+    signal : (C, T) recording, sampled at ``rate`` Hz.
+    starts : (n,) seconds at which the windows begin.
+    seconds : length of a window.
+
+    Returns
+    -------
+    (n, C, T') float32 windows and their sampling rate in Hz.
+    """
+    checked = check_stages(stages)
+    first = next((k for k, (name, scope) in enumerate(checked) if name in _SCOPED and scope == "window"), len(checked))
+    if first:
+        signal, rate = prepare(signal, rate, stages[:first])
+    after = prepared_rate(rate, stages[first:])
+    out = np.empty((len(starts), len(signal), round(seconds * after)), dtype=np.float32)
+    for begin in range(0, len(starts), CHUNK):
+        windows = cut(signal, rate, starts[begin : begin + CHUNK], seconds)
+        if first < len(stages):
+            windows, _ = prepare(windows, rate, stages[first:])
+        out[begin : begin + len(windows)] = windows
+    return out, after
+
+
+def cut(signal: np.ndarray, rate: float, starts: np.ndarray, seconds: float) -> np.ndarray:
+    """Windows (n, C, T) of a recording (C, T_recording) that begin at ``starts`` seconds, to the nearest sample."""
+    n_samples = round(seconds * rate)
+    first = np.rint(np.asarray(starts, dtype=np.float64) * rate).astype(np.int64)
+    if len(first) and (first.min() < 0 or first.max() + n_samples > signal.shape[-1]):
+        raise ValueError(f"windows of {n_samples} samples at {first.tolist()} leave the signal of {signal.shape[-1]}")
+    windows = np.lib.stride_tricks.sliding_window_view(signal, n_samples, axis=-1)
+    return np.moveaxis(windows[..., first, :], -2, 0)
+
+
+def starts_of(duration: float, seconds: float, stride: float) -> np.ndarray:
+    """Seconds (n,) at which windows of ``seconds`` begin, every ``stride`` from 0 on, that lie within ``duration``."""
+    return stride * np.arange(max(0, math.floor((duration - seconds) / stride + 1e-9) + 1))
+
+
+def label_windows(
+    label: np.ndarray, rate: float, starts: np.ndarray, seconds: float, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most frequent label of each window, and whether it is that of at least ``share`` of the window's samples.
+
+    Labels stay at their own rate: each sample of the signals has the label that is nearest in time.
+
+    Parameters
+    ----------
+    label : (T,) integers sampled at ``rate`` Hz.
+    starts : (n,) seconds at which the windows begin.
+    share : in (0, 1]; 1 asks for one label throughout.
+
+    Returns
+    -------
+    (n,) int64 labels and (n,) bool.
+    """
+    n_samples = round(seconds * rate)
+    first = np.rint(np.asarray(starts, dtype=np.float64) * rate).astype(np.int64)
+    values, index = np.unique(label, return_inverse=True)
+    counts = np.zeros((len(values), len(first)), dtype=np.int64)
+    for k in range(len(values)):
+        passed = np.concatenate([[0], np.cumsum(index == k)])
+        counts[k] = passed[first + n_samples] - passed[first]
+    found = values[counts.argmax(axis=0)].astype(np.int64)
+    return found, counts.max(axis=0, initial=0) >= share * n_samples - 1e-9
+
+
+def prepared_rate(rate: float, stages: Stages) -> float:
+    """Sampling rate in Hz after ``stages``."""
+    for name, argument in check_stages(stages):
+        rate = float(argument) if name in _RESAMPLE else rate
+    return rate
+
+
+def prepared_unit(unit: str, stages: Stages) -> str:
+    """Unit after ``stages``: "z" once standardised."""
+    return "z" if any(name == "zscore" for name, _ in check_stages(stages)) else unit
+
+
+def check_stages(stages: Stages) -> list[tuple[str, Any]]:
+    """The stages as (name, argument) pairs; InputError for what ``prepare`` would not take."""
+    if isinstance(stages, str | Mapping) or not isinstance(stages, Sequence):
+        raise InputError(f"preparation is {stages!r}; give a list of stages such as [{{zscore: recording}}], or []")
+    return [_check_stage(stage) for stage in stages]
+
+
+def _check_stage(stage: Any) -> tuple[str, Any]:
+    if isinstance(stage, str):
+        raise InputError(f"preparation stage {stage!r} has no argument; write it as {{{stage}: ...}}")
+    if not isinstance(stage, Mapping) or len(stage) != 1:
+        raise InputError(f"preparation stage {stage!r} is not one {{stage: argument}}; accepted: {', '.join(STAGES)}")
+    name, argument = next(iter(stage.items()))
+    if name not in STAGES:
+        raise InputError(f"unknown preparation stage {name!r}; {choose(str(name), STAGES)}")
+    if name in _RESAMPLE:
+        _number(name, argument, "a positive rate in Hz", positive=True)
+    elif name in _BANDPASS:
+        pair = list(argument) if isinstance(argument, Sequence) and not isinstance(argument, str) else []
+        if len(pair) != 2 or not all(isinstance(v, int | float) for v in pair) or not 0 < pair[0] < pair[1]:
+            raise InputError(f"preparation stage {name} has {argument!r}; give [low, high] in Hz with 0 < low < high")
+        argument = pair
+    elif name in _SCOPED:
+        if argument not in SCOPES:
+            raise InputError(f"preparation stage {name} has {argument!r}; choose {' or '.join(SCOPES)}")
+    else:
+        _number(name, argument, "a number")
+    return name, argument
+
+
+def _compiled(name: str, argument: Any, rate: float) -> Callable[[np.ndarray, float], tuple[np.ndarray, float]]:
+    if name in _RESAMPLE:
+        return lambda signal, rate: _RESAMPLE[name](signal, rate, float(argument))
+    if name in _BANDPASS:
+        low, high = argument
+        if high >= rate / 2:
+            raise InputError(
+                f"preparation stage {name}: {high:g} Hz is not below half the sampling rate ({rate:g} Hz) at that "
+                "stage; lower it or resample before"
+            )
+        return lambda signal, rate: _BANDPASS[name](signal, rate, low, high)
+    if name in _SCOPED:
+        return _SCOPED[name]
+    return lambda signal, rate: scale(signal, rate, float(argument))
+
+
+def _number(name: str, value: Any, wanted: str, positive: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise InputError(f"preparation stage {name} has {value!r}; give {wanted}")
+    if positive and value <= 0:
+        raise InputError(f"preparation stage {name} has {value!r}; give {wanted}")
+
+
+def _resampled_length(n: int, rate: float, target: float) -> int:
+    return max(1, round(n * target / rate))
+
+
+def _long_enough(name: str, signal: np.ndarray, padding: int, rate: float) -> None:
+    if signal.shape[-1] <= padding:
+        raise InputError(
+            f"preparation stage {name} needs more than {padding / rate:.3g} s of signal, found "
+            f"{signal.shape[-1] / rate:.3g} s; prepare whole recordings or give longer ones"
+        )
+
+
+@lru_cache(maxsize=32)
+def _fir_taps(low: float, high: float, rate: float) -> np.ndarray:
+    return sps.firwin(FIR_ORDER + 1, [low, high], pass_zero="bandpass", fs=rate)

@@ -1,0 +1,177 @@
+"""WESAD: chest ECG at 700 Hz and wrist PPG (BVP) at 64 Hz at baseline, under stress and amused.
+
+``SN/SN.pkl`` is a pickle that Python 2 wrote: a dict with ``signal.chest.ECG`` (T, 1), ``signal.wrist.BVP`` (T', 1)
+and ``label`` (T,), which has the chest's rate: 0 between conditions, 1 baseline, 2 stress, 3 amusement, 4 meditation.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.data.formats import unpickle
+from benchmark.data import options
+from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.errors import InputError
+from benchmark.data.signals.preparation import (
+    Stages,
+    check_stages,
+    label_windows,
+    prepare_windows,
+    prepared_rate,
+    prepared_unit,
+    starts_of,
+)
+from benchmark.data.signals.spec import SignalSpec
+
+RATES = {"ecg": 700.0, "ppg": 64.0}
+PLACES = {"ecg": ("signal", "chest", "ECG"), "ppg": ("signal", "wrist", "BVP")}
+CONDITIONS = {1: "baseline", 2: "stress", 3: "amusement"}
+KNOWN_LABELS = range(8)
+LATE = 1.0  # seconds by which the two devices may differ in length
+
+
+class WESAD(Dataset):
+    """ECG and PPG, standardised over the recording, in windows of one condition throughout."""
+
+    name = "wesad"
+    modalities = ("ecg", "ppg")
+    licence = "for research and other non-commercial use, see the publisher's page"
+    citation = "Schmidt et al., Proc. ACM ICMI 2018:400-408, doi 10.1145/3242969.3242985"
+    how_to_get = (
+        "WESAD, https://ubi29.informatik.uni-siegen.de/usi/data_wesad.html, or https://doi.org/10.24432/C57K5T; "
+        "unpacked it has S2/S2.pkl to S17/S17.pkl"
+    )
+    published = Published(subjects=15, windows={"train": {"baseline": 1112, "stress": 607, "amusement": 312}})
+    code = (unpickle,)
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None,
+        seconds: float,
+        stride: float,
+        label_share: float,
+        exclude: Sequence[str],
+        ecg: Stages,
+        ppg: Stages,
+    ):
+        self.classes = tuple(CONDITIONS.values())
+        self.seconds = options.number("seconds", seconds, least=1)
+        self.stride = options.number("stride", stride, above=0)
+        self.label_share = options.number("label_share", label_share, above=0.5, most=1)
+        self.exclude = {str(one) for one in options.items("exclude", exclude)}
+        self.stages: dict[str, Stages] = {"ecg": options.stages("ecg", ecg), "ppg": options.stages("ppg", ppg)}
+        self.root = options.folder("root", root, "S2/S2.pkl to S17/S17.pkl", self.how_to_get)
+
+    def subjects(self) -> Sequence[str]:
+        folders = (re.fullmatch(r"S\d+", folder.name) for folder in self.root.iterdir() if folder.is_dir())
+        found = sorted((match[0] for match in folders if match), key=lambda name: int(name[1:]))
+        if not found:
+            raise InputError(f"data.root {self.root}: no folders S2 to S17 in it; download it ({self.how_to_get})")
+        if unknown := self.exclude - set(found):
+            raise InputError(
+                f"option data.exclude names {min(unknown)!r}, {self.root} has {', '.join(found)}; leave it out of the "
+                "list"
+            )
+        for name in found:
+            if name not in self.exclude and not self.file(name).is_file():
+                raise InputError(
+                    f"{self.file(name)}: missing, its folder is there; download it again or leave it out with "
+                    f"data.exclude=[{name}]"
+                )
+        if self.exclude >= set(found):
+            raise InputError(f"option data.exclude leaves no subject of {self.root}; shorten it")
+        return [name for name in found if name not in self.exclude]
+
+    def spec(self, modality: str) -> SignalSpec:
+        rate = prepared_rate(RATES[modality], self.stages[modality])
+        unit = prepared_unit({"ecg": "mV", "ppg": "au"}[modality], self.stages[modality])
+        return SignalSpec(modality, (PLACES[modality][-1],), rate, round(self.seconds * rate), unit)
+
+    def key(self) -> Mapping[str, Any]:
+        files = [self.file(name) for name in self.subjects()]
+        return {
+            "files": [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
+            "seconds": self.seconds,
+            "stride": self.stride,
+            "label_share": self.label_share,
+            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
+        }
+
+    def file(self, subject: str) -> Path:
+        return self.root / subject / f"{subject}.pkl"
+
+    def read(self, subject: str) -> SubjectWindows:
+        file = self.file(subject)
+        signals, label = read_pickle(file)
+        seconds = {modality: len(signal) / RATES[modality] for modality, signal in signals.items()}
+        duration = min(*seconds.values(), len(label) / RATES["ecg"])
+        starts = starts_of(duration, self.seconds, self.stride)
+        found, pure = label_windows(label, RATES["ecg"], starts, self.seconds, self.label_share)
+        kept = pure & np.isin(found, list(CONDITIONS))
+        if not kept.any():
+            raise InputError(
+                f"{file}: no {self.seconds:g} s of baseline, stress or amusement in {duration:g} s; lower data.seconds "
+                "or download it again"
+            )
+        try:
+            windows = {
+                modality: prepare_windows(
+                    signal[None], RATES[modality], self.stages[modality], starts[kept], self.seconds
+                )[0]
+                for modality, signal in signals.items()
+            }
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+        return SubjectWindows(windows, found[kept] - 1, starts[kept], np.full(int(kept.sum()), file.stem))
+
+
+def read_pickle(file: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """ECG (T,) in mV and PPG (T',), float64, and the labels (T,) at the ECG's rate, int64.
+
+    Raises
+    ------
+    InputError
+        For a pickle that holds anything but plain data, or not these three arrays of matching lengths.
+    """
+    content = unpickle.load(file, "a subject's SN.pkl of WESAD")
+    signals = {modality: _array(file, content, *path) for modality, path in PLACES.items()}
+    label = _array(file, content, "label")
+    if not np.isin(label, list(KNOWN_LABELS)).all():
+        wrong = label[~np.isin(label, list(KNOWN_LABELS))][0]
+        raise InputError(f"{file}: label holds {wrong:g}, labels are 0 to {KNOWN_LABELS[-1]}; download it again")
+    for modality, signal in signals.items():
+        if not np.isfinite(signal).all():
+            where = np.flatnonzero(~np.isfinite(signal))[0] / RATES[modality]
+            raise InputError(
+                f"{file}: {'.'.join(PLACES[modality])} holds values that are not finite, the first at {where:g} s; "
+                "download it again"
+            )
+    seconds = {modality: len(signal) / RATES[modality] for modality, signal in signals.items()}
+    seconds["label"] = len(label) / RATES["ecg"]
+    if max(seconds.values()) - min(seconds.values()) > LATE:
+        raise InputError(
+            f"{file}: ECG at {RATES['ecg']:g} Hz lasts {seconds['ecg']:g} s, BVP at {RATES['ppg']:g} Hz "
+            f"{seconds['ppg']:g} s, label {seconds['label']:g} s; they must be of one length, download it again"
+        )
+    return signals, label.astype(np.int64)
+
+
+def _array(file: Path, content: Any, *path: str) -> np.ndarray:
+    """A column of numbers (T,), float64."""
+    name = ".".join(path)
+    try:
+        values = unpickle.item(content, *path)
+    except KeyError as error:
+        raise InputError(f"{file}: no {error.args[0]} in it; use a subject's SN.pkl of WESAD") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__.lstrip("_")
+        raise InputError(f"{file}: {name} is {found}, not an array of numbers; use a subject's SN.pkl of WESAD")
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or not len(values):
+        raise InputError(f"{file}: {name} has shape {values.shape}, not (samples, 1); use a subject's SN.pkl of WESAD")
+    return values.astype(np.float64)

@@ -1,0 +1,116 @@
+"""The teacher: the old modality's encoder with a linear head, as a probe or fine-tuned, from ``train`` labels alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.cache import Progress, silent
+from benchmark.data.base import Windows
+from benchmark.encoders.base import Encoder
+from benchmark.errors import InputError
+
+C_GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+def class_weights(label: Tensor, n_classes: int) -> Tensor:
+    """1 / count per class, as in the paper; a class that is absent counts as one window."""
+    return 1.0 / torch.bincount(label, minlength=n_classes).clamp(min=1)
+
+
+def fit_head(
+    pooled: Tensor, label: np.ndarray, subject: np.ndarray, n_classes: int, options: Mapping[str, Any], seed: int
+) -> nn.Linear:
+    """A linear head on pooled features (N, D).
+
+    ``options.solver``: ``lbfgs`` (scikit-learn's logistic regression on standardised features, its penalty chosen by
+    cross-validation over the training subjects) or ``adam`` (the paper's training).
+    """
+    if options["solver"] == "lbfgs":
+        return _fit_logistic(pooled, label, subject, n_classes, options["class_weighted"], seed)
+    head = new_head(pooled.shape[1], n_classes, seed)
+    optimizer = torch.optim.Adam(head.parameters(), lr=options["learning_rate"])
+    target = torch.from_numpy(label)
+    weight = class_weights(target, n_classes) if options["class_weighted"] else None
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(options["epochs"]):
+        for batch in torch.randperm(len(target), generator=generator).split(options["batch_size"]):
+            optimizer.zero_grad()
+            F.cross_entropy(head(pooled[batch]), target[batch], weight).backward()
+            optimizer.step()
+    return head.requires_grad_(False)
+
+
+def _fit_logistic(
+    pooled: Tensor, label: np.ndarray, subject: np.ndarray, n_classes: int, class_weighted: bool, seed: int
+) -> nn.Linear:
+    for what, found in (("subjects", subject), ("classes", label)):
+        if len(np.unique(found)) < 2:
+            raise InputError(
+                f"teacher.solver=lbfgs chooses its penalty between training subjects, but these windows have one of "
+                f"{what}; give data.split more training subjects, or teacher.solver=adam"
+            )
+    model = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(class_weight="balanced" if class_weighted else None, max_iter=2000, random_state=seed),
+    )
+    folds = GroupKFold(min(5, len(np.unique(subject))))
+    search = GridSearchCV(model, {"logisticregression__C": C_GRID}, cv=folds, scoring="balanced_accuracy")
+    search.fit(pooled.double().numpy(), label, groups=subject)
+    scaler, logistic = search.best_estimator_
+    weight = np.zeros((n_classes, pooled.shape[1]))
+    bias = np.full(n_classes, -30.0)  # a class that no training window has is not predicted
+    coefficients, intercepts = logistic.coef_ / scaler.scale_, logistic.intercept_
+    intercepts = intercepts - coefficients @ scaler.mean_
+    if len(logistic.classes_) == 2:  # one row that speaks for the second class
+        coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
+        intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
+    weight[logistic.classes_], bias[logistic.classes_] = coefficients, intercepts
+    head = nn.Linear(pooled.shape[1], n_classes)
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(weight))
+        head.bias.copy_(torch.from_numpy(bias))
+    return head.requires_grad_(False)
+
+
+def new_head(width: int, n_classes: int, seed: int) -> nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(width, n_classes)
+
+
+def finetune(
+    encoder: Encoder,
+    head: nn.Linear,
+    windows: Windows,
+    indices: np.ndarray,
+    label: np.ndarray,
+    options: Mapping[str, Any],
+    seed: int,
+    progress: Progress = silent,
+) -> None:
+    """Train all weights of encoder and head, in place, on ``windows[indices]`` with ``label`` (len(indices),)."""
+    encoder.requires_grad_(True)
+    head.requires_grad_(True)
+    encoder.train()
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=options["learning_rate"])
+    target = torch.from_numpy(label).to(encoder.device)
+    weight = class_weights(target, head.out_features) if options["class_weighted"] else None
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(options["epochs"]):
+        for batch in torch.randperm(len(target), generator=generator).split(options["batch_size"]):
+            inputs = encoder.inputs(windows.take(indices[batch.numpy()]))
+            optimizer.zero_grad()
+            F.cross_entropy(head(encoder.pool(encoder(inputs))), target[batch], weight).backward()
+            optimizer.step()
+        progress(epoch + 1, options["epochs"], "fine-tuning")
+    encoder.freeze()
+    head.requires_grad_(False)
