@@ -1,9 +1,11 @@
 """From a run's folder to its tables and figures.
 
-``write`` and ``show`` are all that a sweep needs; they import what they use when they are called, so that reading
-a run's tables never waits for matplotlib.
+``write``, ``show`` and ``closing`` are all that a run needs; they import what they use when they are called, so that
+reading a run's tables never waits for matplotlib. What methods are called, how they stand in tables and what columns
+they have is read from the run's folder: nothing here knows a method.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
@@ -44,3 +46,29 @@ def show(folder: Path) -> str:
     shown = [plain(table) for table in tables(run)]
     shown += ["\n".join(fill(line, 120) for line in verdict(run).splitlines()) + "\n"] if shown else []
     return "\n".join(shown) if shown else f"{run.path}: no final results to tabulate yet. {setting(run)}\n"
+
+
+def closing(folder: Path, written: Sequence[Path], seconds: float) -> str:
+    """The last lines of a run: how many trials failed, how long it took (in ``seconds``), and what lies where.
+
+    Args:
+        written: the files that ``write`` returned.
+
+    Raises:
+        InputError: ``trials.parquet`` is missing or damaged.
+    """
+    import polars as pl
+
+    from benchmark.results.folder import TRIALS
+    from benchmark.results.schema import read_parquet
+
+    status = read_parquet(folder / TRIALS, {"status": pl.String})["status"]
+    failed = (status == "failed").sum()
+    warning = f"{failed} of {len(status)} trials failed: column error of {TRIALS} says why.\n"
+    return (
+        f"{warning if failed else ''}"
+        f"Finished in {seconds / 60:.1f} minutes. Everything lies in {folder}:\n"
+        f"  rows.jsonl, trials.parquet, predictions.parquet   a row per trial, a row per test window\n"
+        f"  tables/, figures/                                 {len(written)} files\n"
+        f"  compare the trials:                               .venv/bin/tensorboard --logdir {folder / 'tensorboard'}"
+    )

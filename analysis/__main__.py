@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("results/paper"), help="where --paper writes (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    return exit_code(lambda: print(_paper(options.folder, options.out) if options.paper else _run(Path(options.folder))))
+    return exit_code(
+        lambda: print(_paper(options.folder, options.out) if options.paper else _run(Path(options.folder)))
+    )
 
 
 def _run(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from analysis import methods
 from analysis.run import Run
 
 WEIGHTS = {
@@ -85,7 +84,7 @@ def _trials(run: Run) -> str:
     sizes = set(counts.values())
     if len(sizes) == 1:
         return f"{sizes.pop()} search trials for each method{where}"
-    each = ", ".join(f"{methods.label(method)} {counts[method]}" for method in methods.ordered(counts))
+    each = ", ".join(f"{run.labels[method]} {counts[method]}" for method in run.ordered(counts))
     return f"Search trials{where}: {each}"
 
 
@@ -114,8 +113,8 @@ def _failures(run: Run) -> str:
     failed = run.trials.filter(pl.col("status") == "failed").group_by("method", "stage").len()
     counts = {(method, stage): count for method, stage, count in failed.iter_rows()}
     each = [
-        f"{methods.label(method)} {counts[method, stage]} {stage}"
-        for method in methods.ordered(method for method, _ in counts)
+        f"{run.labels[method]} {counts[method, stage]} {stage}"
+        for method in run.ordered(method for method, _ in counts)
         for stage in ("search", "final")
         if (method, stage) in counts
     ]

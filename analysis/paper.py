@@ -14,12 +14,11 @@ import polars as pl
 import torch
 from torch import nn
 
-from analysis.tables.parameters import position
-from analysis.writers import Column, Table, integer, label, number
+from analysis.writers import Column, Row, Table, integer, label, number
 from benchmark.bridge.network import PrototypeBridge
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry
 from benchmark.encoders.base import Encoder
-from benchmark.data.signals.spec import SignalSpec
 from search_spaces.bridge import PAPER
 
 META = torch.device("meta")
@@ -111,6 +110,11 @@ def build() -> pl.DataFrame:
             }
         )
     return pl.DataFrame(rows)
+
+
+def position(row: Row) -> str:
+    """``i → j``, with the head by name."""
+    return f"{row['bridge_input']} → {'head' if row['at_head'] else row['bridge_output']}"
 
 
 def columns() -> Sequence[Column]:

@@ -1,6 +1,6 @@
 """A run's folder, read back: finished, or as far as it got."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,25 +9,31 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from benchmark.errors import InputError
-from benchmark.results.schema import PREDICTIONS, SCHEMA, read_parquet
+from benchmark.results.folder import PLAN, TRIALS, compact_if_newer, read_methods
+from benchmark.results.schema import PREDICTIONS, Column, Kind, MethodCard, Schema, read_parquet, row_schema, types_of
 
-Schema = Mapping[str, Any]
+CHANCE = MethodCard("chance", "Chance", "floor")
+"""Guessing among the classes: tables add it, no run has to measure it."""
+KINDS: tuple[Kind, ...] = ("floor", "transfer", "ceiling")
+"""In the order of every table: what a method should beat, what is compared, what labels would have given."""
 
 
 class Run:
-    """What ``<folder>`` = {config.yaml, trials.parquet, predictions.parquet} holds.
+    """What ``<folder>`` = {config.yaml, plan.json, rows.jsonl} holds, and the Parquet files made of it.
 
-    A run that was interrupted is a run: whatever rows there are can be read. ``predictions.parquet`` may be
-    absent only as long as no final trial is done.
+    A run that was interrupted or still goes on is a run: whatever rows there are can be read, and a log that has
+    grown is compacted first. ``predictions.parquet`` may be absent only as long as no final trial is done.
 
     Attributes:
         path: the folder.
         config: the resolved configuration.
-        trials: one row per trial, columns as in ``benchmark.results.SCHEMA``.
-        predictions: one row per window and final trial, columns as in ``benchmark.results.PREDICTIONS``.
+        methods: what the run's methods declare of themselves, by name, in the order of its plan.
+        trials: one row per trial, columns as in ``benchmark.results.schema.row_schema(methods)``.
+        predictions: one row per window and final trial, columns as in ``benchmark.results.schema.PREDICTIONS``.
 
     Raises:
-        InputError: a file is missing or damaged, lacks a column, or holds more than one direction or protocol.
+        InputError: a file is missing or damaged, lacks a column, holds more than one direction or protocol, or has
+            rows of a method that ``plan.json`` does not declare.
     """
 
     def __init__(self, path: Path | str):
@@ -36,12 +42,21 @@ class Run:
             found = "a file" if self.path.exists() else "nothing there"
             raise InputError(f"results folder {self.path}: found {found}; give the folder that a run wrote")
         self.config = _read_config(self.path / "config.yaml")
-        self.trials = _read_table(self.path / "trials.parquet", SCHEMA)
+        self.methods = read_methods(self.path)
+        schema = self._row_schema()
+        compact_if_newer(self.path)
+        self.trials = _read_table(self.path / TRIALS, schema)
+        undeclared = sorted(set(self.trials["method"].drop_nulls()) - set(self.methods))
+        if undeclared:
+            raise InputError(
+                f"{self.path / TRIALS} has rows of {', '.join(undeclared)}, which {PLAN} does not declare; restore the "
+                f"{PLAN} that the run wrote"
+            )
         for column, what in (("direction", "directions"), ("protocol", "protocols"), ("dataset", "data sets")):
             values = self.trials[column].drop_nulls().unique().sort().to_list()
             if len(values) > 1:
                 raise InputError(
-                    f"{self.path / 'trials.parquet'} mixes {len(values)} {what} ({', '.join(values)}), which cannot "
+                    f"{self.path / TRIALS} mixes {len(values)} {what} ({', '.join(values)}), which cannot "
                     "share a table; keep one in each results folder"
                 )
         predictions = self.path / "predictions.parquet"
@@ -56,9 +71,65 @@ class Run:
                 "run the benchmark again"
             )
 
+    def _row_schema(self) -> Schema:
+        try:
+            return row_schema(self.methods.values())
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                f"{self.path / PLAN}: columns of the methods do not fit together ({error}); restore the file"
+            ) from None
+
     @property
     def name(self) -> str:
         return self.path.resolve().name
+
+    # What the methods declare.
+
+    @cached_property
+    def cards(self) -> list[MethodCard]:
+        """Chance and the run's methods in the order of every table: by kind, then as planned."""
+        every = {CHANCE.name: CHANCE, **self.methods}.values()
+        return sorted(every, key=lambda card: KINDS.index(card.kind))
+
+    def ordered(self, methods: Iterable[str]) -> list[str]:
+        """Names of methods in the order of ``cards``, each once."""
+        found = set(methods)
+        return [card.name for card in self.cards if card.name in found]
+
+    def of_kind(self, kind: Kind) -> list[str]:
+        """Names of the methods of a kind, in the order of ``cards``."""
+        return [card.name for card in self.cards if card.kind == kind]
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What a reader sees instead of a method's name, in the order of ``cards``."""
+        return {card.name: card.label for card in self.cards}
+
+    @cached_property
+    def students(self) -> list[str]:
+        """Names of the transfer methods that train the whole new model."""
+        return [card.name for card in self.cards if card.student and card.kind == "transfer"]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """The methods' own columns of a row in the order of the plan; where two declare the same one, the first's."""
+        found: dict[str, Column] = {}
+        for card in self.methods.values():
+            for column in card.columns:
+                found.setdefault(column.name, column)
+        return list(found.values())
+
+    def table(self, name: str) -> pl.DataFrame | None:
+        """``<name>.parquet``, which a method left behind besides its rows; None if none declares it or none is there.
+
+        Raises:
+            InputError: the file is damaged, or its columns are not those that are declared.
+        """
+        path = self.path / f"{name}.parquet"
+        declared = next((card.tables[name] for card in self.methods.values() if name in card.tables), None)
+        return None if declared is None or not path.is_file() else _read_table(path, types_of(declared))
+
+    # What the rows say.
 
     @cached_property
     def final(self) -> pl.DataFrame:
@@ -141,7 +212,9 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 def _read_table(path: Path, schema: Schema) -> pl.DataFrame:
     if not path.is_file():
-        raise InputError(f"{path} is missing; run the benchmark into this folder, or finish the run that began it")
+        raise InputError(
+            f"{path} is missing; remove {TRIALS} as well and both are made again from the run's log, or finish the run"
+        )
     table = read_parquet(path, schema)
     # A column that was null throughout may come back under another type.
     for column, wanted in pl.Schema(schema).items():

@@ -1,7 +1,6 @@
 """The run in a sentence per transfer method: how far above chance, and where that leaves it among the references."""
 
-from analysis import methods
-from analysis.run import Run
+from analysis.run import CHANCE, Run
 from analysis.tables import accuracy
 
 BOUNDS = ("balanced_accuracy_low", "balanced_accuracy_high")
@@ -13,16 +12,17 @@ def verdict(run: Run) -> str:
     if frame.is_empty() or run.n_classes is None:
         return ""
     rows = {row["method"]: row for row in frame.iter_rows(named=True) if row["balanced_accuracy"] is not None}
-    chance = 100 * rows["chance"]["balanced_accuracy"] if "chance" in rows else 100 / run.n_classes
+    chance = 100 * rows[CHANCE.name]["balanced_accuracy"] if CHANCE.name in rows else 100 / run.n_classes
     ceilings = ", ".join(
-        f"{methods.label(name).lower()} {100 * rows[name]['balanced_accuracy']:.1f} %"
-        for name in methods.CEILINGS
+        f"{run.labels[name].lower()} {100 * rows[name]['balanced_accuracy']:.1f} %"
+        for name in run.of_kind("ceiling")
         if name in rows
     )
     lines = []
-    for name, row in rows.items():
-        if methods.kind(name) != "transfer":
+    for name in run.of_kind("transfer"):
+        if name not in rows:
             continue
+        row = rows[name]
         value = 100 * row["balanced_accuracy"]
         low, high = (None if row[name] is None else 100 * row[name] for name in BOUNDS)
         words = f"{row['label']}: {value:.1f} % balanced accuracy, {abs(value - chance):.1f} points "

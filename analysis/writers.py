@@ -5,7 +5,6 @@ frame, so nothing has to be parsed back out of "0.71 ± 0.02".
 """
 
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from benchmark.common.files import write_bytes
 
 MISSING = "–"
 WIDTH = 120
@@ -48,9 +49,9 @@ class Table:
 # What a column can hold.
 
 
-def label(name: str, header: str) -> Column:
-    """Text, left aligned."""
-    return Column(header, lambda row: MISSING if row[name] is None else str(row[name]), right=False)
+def label(name: str, header: str, right: bool = False) -> Column:
+    """Text."""
+    return Column(header, lambda row: MISSING if row[name] is None else str(row[name]), right)
 
 
 def integer(name: str, header: str) -> Column:
@@ -61,6 +62,16 @@ def integer(name: str, header: str) -> Column:
 def number(name: str, header: str, digits: int = 1, scale: float = 1.0) -> Column:
     """``scale`` times the value, with ``digits`` decimals."""
     return Column(header, lambda row: _number(row[name], digits, scale))
+
+
+def magnitude(name: str, header: str, digits: int = 3) -> Column:
+    """A value of which it is not known how large it is, with ``digits`` digits that say something: 0.00012, 2.5."""
+
+    def text(row: Row) -> str:
+        value = row[name]
+        return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}g}".replace("-", "−")
+
+    return Column(header, text)
 
 
 def mean_sd(name: str, header: str, digits: int = 1, scale: float = 100.0) -> Column:
@@ -222,18 +233,6 @@ def _escape_markdown(text: str) -> str:
 # Files.
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": csv, "tex": latex}
-
-
-def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all: under a temporary name beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def save(table: Table, folder: Path) -> list[Path]:

@@ -1,25 +1,25 @@
-"""Reference: always the class that ``train`` has most of."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Floor: always the class that ``train`` has most of."""
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.method import Method
+from benchmark.config.options import MethodOptions
 from benchmark.frozen.task import Task
+from benchmark.method import Method
 
 
-class Competitor(Method):
+class Majority(Method):
     """The lowest class wins a tie."""
 
     name = "majority"
+    label = "Majority class"
+    kind = "floor"
     reads_labels = True
     seeded = False
 
-    def __init__(self, task: Task, options: Mapping[str, Any], seed: int):
+    def __init__(self, task: Task, options: MethodOptions, seed: int):
         self.task = task
         self.choice = int(np.bincount(task.labels("train"), minlength=task.n_classes).argmax())
 

@@ -1,7 +1,4 @@
-"""Reference: the whole student trained with the new modality's labels, the most that the new sensor gives here."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Ceiling: the whole student trained with the new modality's labels, the most that the new sensor gives here."""
 
 import numpy as np
 import torch
@@ -11,19 +8,23 @@ from torch.nn import functional as F
 from baselines._student import Student
 from benchmark.frozen.task import Task
 from benchmark.frozen.teacher import class_weights
+from search_spaces.oracle_finetune import Options
 
 
-class Competitor(Student):
-    """Cross-entropy on the labelled windows of train and pair; the student's other options are ``oracle.*``."""
+class OracleFinetune(Student):
+    """Cross-entropy on the labelled windows of train and pair."""
 
     name = "oracle_finetune"
+    label = "Oracle fine-tuned"
+    kind = "ceiling"
     reads_labels = True
+    trains_on = ("train", "pair")
 
-    def __init__(self, task: Task, options: Mapping[str, Any], seed: int):
-        super().__init__(task, task.config["oracle"], seed)
-        self.indices = np.concatenate([task.indices("train"), task.indices("pair")])
-        self.label = torch.from_numpy(task.data.label[self.indices]).to(task.device)
-        self.weight = class_weights(self.label, task.n_classes)
+    def __init__(self, task: Task, options: Options, seed: int):
+        super().__init__(task, options, seed)
+        label = np.concatenate([task.labels(split) for split in self.trains_on])
+        self.classes = torch.from_numpy(label).to(task.device)
+        self.weight = class_weights(self.classes, task.n_classes)
 
     def batch_loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        return F.cross_entropy(logits, self.label[rows], self.weight)
+        return F.cross_entropy(logits, self.classes[rows], self.weight)

@@ -1,26 +1,26 @@
-"""Reference: the teacher itself on the old modality, which nobody wears any more."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Ceiling: the teacher itself on the old modality, which nobody wears any more."""
 
 from torch import Tensor
 
-from benchmark.method import Method, block_parameters, embed_parameters, linear_parameters
+from benchmark.config.options import MethodOptions
 from benchmark.frozen.task import Task
+from benchmark.method import Method, block_parameters, embed_parameters, linear_parameters
 
 
-class Competitor(Method):
+class Teacher(Method):
     """What a perfect transfer would agree with in every window."""
 
     name = "teacher"
+    label = "Teacher"
+    kind = "ceiling"
     reads_labels = True
     seeded = False
 
-    def __init__(self, task: Task, options: Mapping[str, Any], seed: int):
+    def __init__(self, task: Task, options: MethodOptions, seed: int):
         self.task = task
         old, head = task.old, task.head
         whole = embed_parameters(old) + block_parameters(old, 0, old.n_blocks)
-        finetuned = task.config["teacher"]["training"] == "finetune"
+        finetuned = task.config.teacher.training == "finetune"
         self.trainable_parameters = linear_parameters(head) + (
             sum(p.numel() for p in old.parameters()) if finetuned else 0
         )

@@ -1,62 +1,52 @@
-"""The command line: ``python -m benchmark experiment=<name> key=value ...``."""
+"""The command line: ``python -m benchmark experiment=<name> key=value ...``; the only file that knows both ends."""
 
 import sys
+import time
 from collections.abc import Sequence
 
-from benchmark.config import compose as config
 from benchmark.common.terminal import exit_code
+from benchmark.config import help
+from benchmark.registry import catalogue, configure
 
-HELP = """usage: python -m benchmark [experiment=<name>] [key=value ...]
-
-Searches and judges model bridging against its competitors on one direction of transfer,
-and writes results/<name>/.
-
-experiments: {experiments}
-data:        {data}
-
-  key=null      search it, where a method's option is searched
-  resume=true   finish an interrupted run
-  --config      print the resolved configuration and stop
-
-All options and their defaults:
-
-{options}"""
+SHOWN = ("-h", "--help", "--config", "--plan")
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command line; the exit code, as in ``exit_code``."""
-    return exit_code(lambda: _run(words), "Stopped before the run began.")
+    return exit_code(lambda: _main(words), "Stopped before the run began.")
 
 
-def _run(words: Sequence[str]) -> int:
-    shown = [word for word in words if word in ("-h", "--help", "--config")]
-    rest = [word for word in words if word not in shown]
-    resolved = config.load(rest)
-    if shown:
-        print(_shown(shown, resolved))
+def _main(words: Sequence[str]) -> int:
+    shown = [word for word in words if word in SHOWN]
+    rest = [word for word in words if word not in SHOWN]
+    config = configure(rest)
+    if "--config" in shown:
+        print(help.as_yaml(config))
         return 0
-    from benchmark import sweep  # not before the words are understood: it imports Ray and torch
+    if "-h" in shown or "--help" in shown:
+        print(help.usage(config, catalogue()))
+        return 0
+    # Not before the words are understood: these import Ray and torch.
+    if "--plan" in shown:
+        from benchmark.preview import preview
 
+        print(preview(config))
+        return 0
+    import analysis
+    from benchmark import run
+
+    begin = time.perf_counter()
     try:
-        sweep.run(resolved)
-    except sweep.Interrupted as stopped:
-        again = " ".join([*[word for word in rest if not word.startswith("overwrite=")], "resume=true"])
+        folder = run.run(config)
+    except run.Interrupted as stopped:
+        again = " ".join([*(word for word in rest if not word.startswith("overwrite=")), "resume=true"])
         print(
             f"\nStopped. What was finished is kept in {stopped}; python -m benchmark {again} goes on.", file=sys.stderr
         )
         return 130
+    written = analysis.write(folder)
+    print(f"\n{analysis.show(folder)}\n{analysis.closing(folder, written, time.perf_counter() - begin)}")
     return 0
-
-
-def _shown(shown: Sequence[str], resolved: dict) -> str:
-    from omegaconf import OmegaConf
-
-    options = OmegaConf.to_yaml(OmegaConf.create(resolved))
-    if "--config" in shown:
-        return options.rstrip()
-    return HELP.format(
-        experiments=", ".join(config.choices("experiment")), data=", ".join(config.choices("data")), options=options
-    ).rstrip()
 
 
 if __name__ == "__main__":

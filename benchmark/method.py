@@ -1,17 +1,26 @@
-"""The seam of everything that competes: the bridge, the baselines, the references."""
+"""The seam of everything that competes: the bridge, the baselines, floors and ceilings.
+
+A method declares itself: its class says what it is called, what kind it is, what it reads and which columns of a row are
+its own; results, TensorBoard and tables ask the class. It is handed a task (data, frozen models, stored features) and
+owns all that trains: optimiser, precision, process group, an adapted copy of an encoder. What trains by epochs is driven
+by the trial, so that pruning and the choice of an epoch are the same for all; a closed-form method is fitted when it is
+made and has no epochs.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.config.options import Blocks
 from benchmark.encoders.base import Encoder
 from benchmark.encoders.registry import parameter_count
 from benchmark.frozen.task import Task
+from benchmark.results.schema import Column, Kind, MethodCard
 
 
 @dataclass(frozen=True)
@@ -22,23 +31,102 @@ class Epoch:
     steps: int
 
 
-class Method(ABC):
-    """One configuration of one competitor on one task.
+@dataclass(frozen=True)
+class Preselection:
+    """What a method chose from frozen features before its search began: options that are fixed from now on, and rows of
+    the tables that it declares."""
 
-    Transfer methods read unlabelled pairs only. ``reads_labels`` marks references that read the true classes.
+    options: Mapping[str, Any]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class ForwardSeconds:
+    """Seconds that the encoders take for one window: until block 0 can start, and of each block."""
+
+    old: Sequence[float]
+    new: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many parameters are trained at one place, over the search space: from ``least`` to ``most``."""
+
+    where: str
+    least: int
+    most: int
+
+
+class Group(Protocol):
+    """Members that take their training steps together."""
+
+    def train_epoch(self) -> Sequence[Epoch]:
+        """One pass over the pair split for every member."""
+        ...
+
+
+class Method(ABC):
+    """One configuration of one method on one task.
+
+    Transfer methods read unlabelled pairs only: their task has no labels. ``reads_labels`` marks those that read true
+    classes. ``options`` are those of its search space, none of them null.
     """
 
     name: ClassVar[str]
+    label: ClassVar[str]
+    """What people read in tables and figures."""
+    kind: ClassVar[Kind] = "transfer"
     reads_labels: ClassVar[bool] = False
+    student: ClassVar[bool] = False
+    """Whether it trains the whole new model: what parameter counts are compared with."""
+    seeded: ClassVar[bool] = True
+    """Whether another seed gives another result."""
+    columns: ClassVar[tuple[Column, ...]] = ()
+    """Its own columns of a row; ``describe`` fills them."""
+    tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {}
+    """What else it leaves behind: columns by table."""
+
     trainable_parameters: int = 0
     stored_parameters: int = 0
     """What a device must hold to predict: frozen and trained, without blocks that are never run."""
     n_epochs: int = 0
-    seeded: ClassVar[bool] = True
-    """Whether another seed gives another result."""
+
+    @classmethod
+    def card(cls) -> MethodCard:
+        """What the class declares, for the run's folder."""
+        return MethodCard(cls.name, cls.label, cls.kind, cls.student, cls.columns, cls.tables)
+
+    # -- before a search ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def reads_last_tokens(cls, options: Any) -> bool:
+        """Whether it reads the teacher's last output token by token on ``pair``: then one pass keeps that too."""
+        return False
+
+    @classmethod
+    def preselects(cls, options: Any) -> bool:
+        """Whether ``preselect`` is to be asked before each search."""
+        return False
+
+    @classmethod
+    def preselect(cls, task: Task, options: Any, seed: int) -> Preselection:
+        """Fix options from frozen features, without a label."""
+        raise NotImplementedError(f"{cls.name} fixes nothing before its search")
+
+    @classmethod
+    def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:
+        """Trainable parameters by place; ``space``: what is searched or fixed of each option; encoders without weights."""
+        return ()
+
+    @classmethod
+    def seconds(cls, forward: ForwardSeconds, n_train: int, n_pair: int, n_val: int, space: Mapping[str, Sequence[Any]]) -> float:
+        """An estimate of a trial's seconds from those of bare forwards, for so many windows."""
+        return 1.0
+
+    # -- a trial --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def __init__(self, task: Task, options: Mapping[str, Any], seed: int): ...
+    def __init__(self, task: Task, options: Any, seed: int): ...
 
     @abstractmethod
     def logits(self, split: str) -> Tensor:
@@ -47,6 +135,11 @@ class Method(ABC):
     def train_epoch(self) -> Epoch:
         """One pass over the pair split. Methods with ``n_epochs == 0`` never train."""
         raise RuntimeError(f"{self.name} is not trained by epochs")
+
+    @classmethod
+    def together(cls, members: "Sequence[Method]") -> Group:
+        """Members whose options ask for it (``MethodOptions.trained_together``) as one."""
+        raise NotImplementedError(f"{cls.name} is trained one by one")
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the trained weights."""
@@ -61,8 +154,38 @@ class Method(ABC):
         return None
 
     def describe(self) -> dict[str, Any]:
-        """Columns of the row that only this method has (bridge position, rank, ...)."""
+        """Values of ``columns``."""
         return {}
+
+    def close(self) -> None:
+        """Let go of what outlives the object, such as a process group; called however the trial ended."""
+        return None
+
+
+class SpaceRecorder:
+    """Stands in for an Optuna trial to learn what a search space asks for; a ``fixed`` option has its one value."""
+
+    def __init__(self, fixed: Mapping[str, Any]):
+        self.found: dict[str, Sequence[Any]] = {name: [value] for name, value in fixed.items() if value is not None}
+
+    def _ask(self, name: str, values: Sequence[Any]) -> Any:
+        return self.found.setdefault(name, values)[0]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._ask(name, list(choices))
+
+    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> Any:
+        return self._ask(name, range(low, high + 1))
+
+    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:
+        return self._ask(name, [low, high])
+
+
+def recorded_space(space: Any, options: Mapping[str, Any], blocks: Blocks) -> Mapping[str, Sequence[Any]]:
+    """The values of every option over a search space (a module with ``space``); of a float, its two ends."""
+    recorder = SpaceRecorder(options)
+    space.space(recorder, blocks)
+    return recorder.found
 
 
 def copied(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,53 +1,83 @@
 """What is searched for the bridge: where it leaves and enters, how wide it is, and how fast it learns."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from benchmark.config.options import Blocks, Option, new_block, old_block_or_head, one_of, positive, whole
+from pydantic import Field
+
+from benchmark.config.options import Blocks, MethodOptions, option
+from benchmark.config.schema import Config
+from benchmark.errors import InputError
 
 if TYPE_CHECKING:
     import optuna
 
-OPTIONS = {
-    "position": Option("searched", one_of("searched", "two_stage")),  # give input and output to fix it
-    "input": Option(None, new_block),
-    "output": Option(None, old_block_or_head),
-    "similarity": Option("cka", one_of("cka", "debiased_cka", "minibatch_cka")),  # of position=two_stage
-    "rank": Option(None, whole(1)),
-    "prototypes": Option(None, whole(1)),
-    "learning_rate": Option(None, positive),
-    "epochs": Option(40, whole(1)),
-    "batch_size": Option(16, whole(1)),
-    "init": Option("rand", one_of("rand", "randreal")),
-    "loss": Option("cosine", one_of("cosine", "mse", "l1", "infonce")),
-    "loss_at": Option("last_layer", one_of("last_layer", "bridge_output")),
-    "layout": Option("transpose", one_of("transpose", "released")),
-    "population": Option(1, whole(1)),  # trials at one position that are trained together
-    "compile": Option(False, one_of(True, False)),  # torch.compile the old model's blocks
-    "autocast": Option("none", one_of("none", "bfloat16")),  # of the old model's blocks
-}
 
+class Options(MethodOptions):
+    """Options of the prototype bridge."""
 
-def contradiction(options: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """What of the options, each right by itself, does not go together, and what to do; None if all does."""
-    head, old, trials = options["output"] == "head", config["old"]["name"], config["search"]["trials"]
-    given = [name for name in ("input", "output") if options[name] is not None]
-    if options["position"] == "two_stage" and given and config["search"]["space"] != "paper":
-        return f"bridge.position=two_stage chooses bridge.{given[0]}={options[given[0]]} itself; leave one of them out"
-    if head and options["loss_at"] == "bridge_output":
-        return "bridge.output=head has no block after it, so bridge.loss_at=bridge_output says nothing; leave it out"
-    if options["layout"] == "released" and (head or old != "labram"):
-        place = "at bridge.output=head" if head else f"with old encoder {old}"
-        return f"bridge.layout=released is no other layout {place}; leave it out, or use labram as old encoder"
-    if options["loss"] == "infonce" and options["batch_size"] < 2:
-        return "bridge.loss=infonce tells windows of a batch apart; give bridge.batch_size of at least 2"
-    if trials % options["population"]:
-        return f"bridge.population={options['population']} does not divide search.trials={trials}; change one of them"
-    return None
+    position: Literal["searched", "two_stage"] = option(
+        "searched", "searched | two_stage: input and output by the paper's rule, probe quality and CKA"
+    )
+    input: int | None = option(None, "block of the new encoder whose output the bridge takes", ge=0)
+    output: Annotated[int, Field(ge=0)] | Literal["head"] | None = option(
+        None,
+        "block of the old encoder whose input the bridge gives, or the head's",
+        accepts="a block of the old encoder, 0 or more, or head",
+    )
+    similarity: Literal["cka", "debiased_cka", "minibatch_cka"] = option("cka", "of position=two_stage")
+    rank: int | None = option(None, "of the prototypes' weights", ge=1)
+    prototypes: int | None = option(None, "token vectors that the output is made of", ge=1)
+    learning_rate: float | None = option(None, "of Adam", gt=0)
+    epochs: int = option(40, "passes over the pair split", ge=1)
+    batch_size: int = option(16, "windows a step", ge=1)
+    init: Literal["rand", "randreal"] = option("rand", "prototypes: standard normal | real tokens of the block entered")
+    loss: Literal["cosine", "mse", "l1", "infonce"] = option("cosine", "between what comes out and what should")
+    loss_at: Literal["last_layer", "bridge_output"] = option("last_layer", "behind the old model's blocks | in front of them")
+    layout: Literal["transpose", "released"] = option("transpose", "of LaBraM's tokens; released: as in the released code")
+    population: int = option(1, "trials at one position that are trained together", ge=1)
+    compile: bool = option(False, "torch.compile the old model's blocks")
+    autocast: Literal["none", "bfloat16"] = option("none", "precision of the old model's blocks")
+
+    shared: ClassVar[tuple[str, ...]] = ("input", "output", "batch_size", "epochs", "loss", "loss_at", "layout")
+
+    @property
+    def trained_together(self) -> int:
+        return self.population
+
+    def check(self, config: Config, blocks: Blocks | None) -> None:
+        found = self._out_of_range(blocks) if blocks else self._contradiction(config)
+        if found:
+            raise InputError(found)
+
+    def _out_of_range(self, blocks: Blocks) -> str | None:
+        if self.input is not None and self.input >= blocks.new:
+            return f"bridge.input={self.input} cannot be used; give a block of the new encoder, 0 to {blocks.new - 1}"
+        if isinstance(self.output, int) and self.output >= blocks.old:
+            accepted = f"a block of the old encoder, 0 to {blocks.old - 1}, or head"
+            return f"bridge.output={self.output} cannot be used; give {accepted}"
+        return None
+
+    def _contradiction(self, config: Config) -> str | None:
+        head, old, trials = self.output == "head", config.old.name, config.search.trials
+        given = [(name, value) for name in ("input", "output") if (value := getattr(self, name)) is not None]
+        if self.position == "two_stage" and given and config.search.space != "paper":
+            name, value = given[0]
+            return f"bridge.position=two_stage chooses bridge.{name}={value} itself; leave one of them out"
+        if head and self.loss_at == "bridge_output":
+            return "bridge.output=head has no block after it, so bridge.loss_at=bridge_output says nothing; leave it out"
+        if self.layout == "released" and (head or old != "labram"):
+            place = "at bridge.output=head" if head else f"with old encoder {old}"
+            return f"bridge.layout=released is no other layout {place}; leave it out, or use labram as old encoder"
+        if self.loss == "infonce" and self.batch_size < 2:
+            return "bridge.loss=infonce tells windows of a batch apart; give bridge.batch_size of at least 2"
+        if trials % self.population:
+            return f"bridge.population={self.population} does not divide search.trials={trials}; change one of them"
+        return None
 
 
 # The released hyperparameters, by experiment (method.md of the paper's release: six directions).
-PAPER: dict[str, dict[str, Any]] = {
+PAPER: Mapping[str, Mapping[str, Any]] = {
     "wesad_ppg2ecg": {"input": 7, "output": 11, "rank": 32, "prototypes": 50, "learning_rate": 1e-4, "epochs": 50},
     "wesad_ecg2ppg": {"input": 4, "output": 2, "rank": 8, "prototypes": 150, "learning_rate": 1e-6, "epochs": 100},
     "isruc_eeg2ecg": {"input": 7, "output": 2, "rank": 32, "prototypes": 300, "learning_rate": 1e-5, "epochs": 50},

@@ -1,20 +1,24 @@
 """What is searched for logit distillation: how soft the targets are, and how the student learns."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config.options import Blocks, Option, positive, whole
+from benchmark.config.options import Blocks, MethodOptions, option
 
 if TYPE_CHECKING:
     import optuna
 
-OPTIONS = {
-    "temperature": Option(None, positive),
-    "learning_rate": Option(None, positive),
-    "batch_size": Option(None, whole(1)),
-    "epochs": Option(20, whole(1)),
-}
 
-PAPER: dict[str, dict[str, Any]] = {}
+class Options(MethodOptions):
+    """Options of logit distillation."""
+
+    temperature: float | None = option(None, "that softens teacher and student", gt=0)
+    learning_rate: float | None = option(None, "of Adam", gt=0)
+    batch_size: int | None = option(None, "windows a step", ge=1)
+    epochs: int = option(20, "passes over the pair split", ge=1)
+
+
+PAPER: Mapping[str, Mapping[str, Any]] = {}
 
 
 def space(trial: "optuna.Trial", blocks: Blocks) -> None:

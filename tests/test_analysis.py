@@ -1,6 +1,8 @@
 """Tables and figures of a run, against numbers computed here from the same predictions."""
 
 import itertools
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,11 +21,37 @@ from analysis.statistics import bootstrap_balanced_accuracy
 from analysis.tables import accuracy, accuracy_folds, parameters, tables
 from analysis.verdict import verdict
 from benchmark.errors import InputError
-from benchmark.results.schema import PREDICTIONS, SCHEMA, frame, write_parquet
+from benchmark.results.folder import compact, methods_as_json
+from benchmark.results.log import RowLog
+from benchmark.results.schema import Column, MethodCard, row_schema, write_parquet
 
 CLASSES = 3
 SKILL = {"majority": None, "bridge": 0.6, "kd_logits": 0.5, "teacher": 0.8, "oracle_probe": 0.7}
 TRAINED = {"majority": 0, "bridge": 1_000, "kd_logits": 40_000, "teacher": 60, "oracle_probe": 60}
+POSITION = "block left, block entered"
+POSITIONS = (
+    Column("trial_id", "str", "of the pair of blocks"),
+    Column("fold", "int", "of the split"),
+    Column("bridge_input", "int", "i"),
+    Column("bridge_output", "int", "j"),
+    Column("quality", "float", "of the output of i"),
+    Column("similarity", "float", "of the output of i and the input of j"),
+    Column("chosen", "bool", "whether the bridge stands there"),
+)
+BRIDGE = (
+    Column("bridge_input", "int", "i"),
+    Column("bridge_output", "int", "j"),
+    Column("bridge_position", "str", POSITION, "Position i → j"),
+    Column("rank", "int", "of the projection", "Rank"),
+    Column("prototypes", "int", "", "Prototypes"),
+)
+CARDS = (
+    MethodCard("bridge", "Bridge", "transfer", columns=BRIDGE, tables={"positions": POSITIONS}),
+    MethodCard("kd_logits", "KD logits", "transfer", student=True),
+    MethodCard("majority", "Majority class", "floor"),
+    MethodCard("teacher", "Teacher", "ceiling"),
+    MethodCard("oracle_probe", "Oracle probe", "ceiling"),
+)
 CONFIG = """
 old: {name: hubert_ecg, preset: tiny, weights: local}
 new: {name: papagei, preset: tiny, weights: /somewhere/else/mine.safetensors}
@@ -33,12 +61,14 @@ data: {name: simulated, split: {kind: kfold}}
 
 
 class Folder:
-    """A run's folder in the making: rows and predictions of simulated methods."""
+    """A run's folder in the making: rows and predictions of simulated methods, and what these declare."""
 
-    def __init__(self, path: Path, seed: int = 0):
+    def __init__(self, path: Path, *more: MethodCard, seed: int = 0):
         self.path, self.rng = path, np.random.default_rng(seed)
+        self.methods = {card.name: card for card in (*more, *CARDS)}
         self.rows: list[dict[str, Any]] = []
-        self.predictions: list[dict[str, Any]] = []
+        self.predictions: dict[str, list[dict[str, Any]]] = {}
+        self.positions: list[dict[str, Any]] = []
 
     def row(self, method: str, stage: str, **values: Any) -> dict[str, Any]:
         row = {
@@ -88,9 +118,8 @@ class Folder:
             self.predict(row, f"S{fold}{window // per_subject}", int(true), int(said), int(taught), window)
 
     def predict(self, row: Mapping[str, Any], subject: str, label: int, said: int, taught: int, window: int) -> None:
-        same = {name: row[name] for name in ("run", "method", "stage", "trial_id", "seed", "fold")}
         values = {"window": window, "subject": subject, "label": label, "prediction": said}
-        self.predictions.append({**same, **values, "teacher_prediction": taught})
+        self.predictions.setdefault(row["trial_id"], []).append({**values, "teacher_prediction": taught})
 
     def _guess(self, label: np.ndarray, skill: float | None) -> np.ndarray:
         if skill is None:
@@ -98,10 +127,23 @@ class Folder:
         return np.where(self.rng.random(len(label)) < skill, label, self.rng.integers(0, CLASSES, len(label)))
 
     def write(self) -> Path:
+        """The folder as a run leaves it: its log, and the Parquet files made of that."""
+        self.log()
+        compact(self.path)
+        return self.path
+
+    def log(self) -> Path:
+        """The folder of a run that goes on: nothing but configuration, plan and log."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / "config.yaml").write_text(CONFIG)
-        write_parquet(frame(self.rows), self.path / "trials.parquet")
-        write_parquet(frame(self.predictions, PREDICTIONS), self.path / "predictions.parquet")
+        (self.path / "plan.json").write_text(json.dumps({"methods": methods_as_json(self.methods)}))
+        log = RowLog(self.path / "rows.jsonl")
+        for row in self.rows:
+            windows = self.predictions.get(row["trial_id"], [])
+            log.add_trial(row, {name: [window[name] for window in windows] for name in windows[0]} if windows else None)
+        if self.positions:
+            log.add_table("positions", self.positions)
+        log.close()
         return self.path
 
 
@@ -111,7 +153,7 @@ def finished(path: Path, seeds: Iterable[int] = (0, 1, 2), folds: Iterable[int] 
     for method in ("bridge", "kd_logits"):
         for _ in range(4):
             folder.row(method, "search", val_agreement=0.5)
-    bridge = {"bridge_input": 2, "bridge_output": 1, "rank": 4, "prototypes": 8, "config": '{"output": 1}'}
+    bridge = {"bridge_input": 2, "bridge_output": 1, "bridge_position": "2 → 1", "rank": 4, "prototypes": 8}
     for method, seed, fold in itertools.product(SKILL, seeds, folds):
         folder.final(method, seed, fold, **(bridge if method == "bridge" else {}))
     return folder.write()
@@ -279,12 +321,100 @@ def test_reduction_is_unknown_without_a_full_student(tmp_path: Path) -> None:
     assert parameters.build(Run(folder.write()))["reduction"].to_list() == [None]
 
 
-def test_position_names_the_head(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "run")
-    folder.final("bridge", seed=0, bridge_input=3, bridge_output=12, config='{"output": "head"}')
-    folder.final("bridge", seed=1, bridge_input=3, bridge_output=11, config='{"output": 11}')
-    table = parameters.build(Run(folder.write()))
-    assert sorted(parameters.position(row) for row in table.iter_rows(named=True)) == ["3 → 11", "3 → head"]
+def test_reduction_is_against_the_largest_student_that_is_compared(tmp_path: Path) -> None:
+    larger = MethodCard("kd_features", "KD features", "transfer", student=True)
+    oracle = MethodCard("oracle_finetune", "Oracle fine-tuned", "ceiling", student=True)
+    folder = Folder(tmp_path / "run", larger, oracle)
+    folder.final("bridge")
+    folder.final("kd_logits")
+    folder.row("kd_features", "final", trainable_parameters=50_000)
+    folder.row("oracle_finetune", "final", trainable_parameters=10**9)
+    run = Run(folder.write())
+    assert of(parameters.build(run), "bridge")["reduction"] == pytest.approx(1 - 1_000 / 50_000)
+    assert "(KD features, KD logits)" in parameters.caption(run)
+
+
+def test_floors_that_train_have_a_row_and_those_that_do_not_have_none(tmp_path: Path) -> None:
+    floors = [MethodCard(name, name.title(), "floor") for name in ("trains", "counts", "unsaid")]
+    folder = Folder(tmp_path / "run", *floors)
+    for floor, trained in zip(floors, (12, 0, None), strict=True):
+        folder.row(floor.name, "final", trainable_parameters=trained)
+    row = folder.row("bridge", "final", trainable_parameters=0)  # a transfer method without gradient is compared
+    folder.predict(row, "S0", 0, 0, 0, 0)
+    assert parameters.build(Run(folder.write()))["method"].to_list() == ["trains", "bridge"]
+
+
+def shown(run: Run) -> list[dict[str, str]]:
+    """The table of parameters as it is read: header -> cell, row by row."""
+    table = next(table for table in tables(run) if table.name == "parameters")
+    return [dict(zip([column.header for column in table.columns], cells, strict=True)) for cells in table.cells()]
+
+
+def test_the_parameters_table_shows_the_declared_columns_that_have_a_header(tmp_path: Path) -> None:
+    run = Run(finished(tmp_path / "run"))
+    first = shown(run)[0]
+    assert list(first)[4:-3] == ["Position i → j", "Rank", "Prototypes"]
+    assert [first["Method"], first["Position i → j"], first["Rank"]] == ["Bridge", "2 → 1", "4"]
+    assert f"Position i → j: {POSITION}. Rank: of the projection. Seconds" in parameters.caption(run)
+    frame = parameters.build(run)
+    assert frame.columns[5:10] == ["bridge_input", "bridge_output", "bridge_position", "rank", "prototypes"]
+    assert of(frame, "bridge")["bridge_input"] == 2
+
+
+NEWCOMER = MethodCard(
+    "zebra_50%",
+    "Zebra (50 %)",
+    "transfer",
+    columns=(
+        Column("stripes", "int", "how many it has", "Stripes"),
+        Column("contrast", "float", "of black and white", "Contrast"),
+        Column("gait", "str", "how it runs"),
+        Column("rank", "int", "what the bridge calls so", "Another rank"),
+    ),
+)
+
+
+def test_a_competitor_that_nobody_knew_brings_its_label_kind_and_columns(tmp_path: Path) -> None:
+    folder = Folder(
+        tmp_path / "run", NEWCOMER, MethodCard("coin", "Coin", "floor"), MethodCard("seer", "Seer", "ceiling")
+    )
+    own = {"stripes": 1234, "contrast": 0.00025, "gait": "trot"}
+    folder.row("zebra_50%", "search")
+    folder.row("zebra_50%", "final", test_balanced_accuracy=0.4, trainable_parameters=7, **own)
+    folder.row("zebra_50%", "final", seed=1, status="failed")
+    folder.row("seer", "final", test_balanced_accuracy=1.0)
+    folder.row("coin", "final", test_balanced_accuracy=0.3, trainable_parameters=0)
+    for method in ("teacher", "bridge", "kd_logits"):
+        folder.final(method)
+    run = Run(folder.write())
+    assert accuracy.build(run)["label"].to_list() == [
+        "Chance", "Coin", "Zebra (50 %)", "Bridge", "KD logits", "Seer", "Teacher"
+    ]  # fmt: skip
+    assert "Search trials: Zebra (50 %) 1." not in accuracy.caption(run)
+    assert "Failed trials: Zebra (50 %) 1 final." in accuracy.caption(run)
+    first, *others = shown(run)
+    assert (first["Method"], first["Stripes"], first["Contrast"]) == ("Zebra (50 %)", "1,234", "0.00025")
+    assert first["Reduction (%)"] == f"{100 * (1 - 7 / 40_000):.1f}"
+    assert [row["Stripes"] for row in others] == ["–"] * 4
+    headers = list(first)[4:-3]
+    assert headers == ["Stripes", "Contrast", "Another rank", "Position i → j", "Prototypes"]  # no column twice
+    assert "Stripes: how many it has." in parameters.caption(run)
+    assert of(parameters.build(run), "zebra_50%")["gait"] == "trot"
+    words = verdict(run)
+    assert words.startswith("Zebra (50 %): 40.0 % balanced accuracy, 6.7 points above chance.")
+    assert "References: seer 100.0 %, teacher" in words
+    assert "Coin" not in words
+    assert "Zebra (50 %)" in (analysis.write(run.path)[-1]).read_text()  # the figure's legend
+
+
+def test_a_declared_column_that_every_table_has_is_not_there_twice(tmp_path: Path) -> None:
+    own = (Column("stored_parameters", "int", "as of all", "Stored"), Column("epochs", "int", "as of all", "Epochs"))
+    folder = Folder(tmp_path / "run", MethodCard("again", "Again", "transfer", columns=own))
+    done = folder.row("again", "final", trainable_parameters=1, stored_parameters=2, epochs=3)
+    folder.predict(done, "S0", 0, 0, 0, 0)
+    row = shown(Run(folder.write()))[0]
+    assert (row["Stored parameters"], row["Epochs"]) == ("2", "3")
+    assert "Stored" not in row
 
 
 def test_folds_that_chose_differently_have_a_row_each(tmp_path: Path) -> None:
@@ -323,7 +453,7 @@ def test_search_rows_alone_give_no_table_and_say_so(tmp_path: Path) -> None:
     folder.row("bridge", "search", status="failed", error="out of memory")
     folder.row("kd_logits", "search", status="pruned")
     path = folder.write()
-    (path / "predictions.parquet").unlink()
+    assert not (path / "predictions.parquet").exists()
     assert analysis.write(path) == []
     text = analysis.show(path)
     assert "no final results" in text
@@ -331,8 +461,11 @@ def test_search_rows_alone_give_no_table_and_say_so(tmp_path: Path) -> None:
     assert "Failed trials: Bridge 1 search" in text
 
 
-def test_a_run_without_any_row_can_be_shown(tmp_path: Path) -> None:
-    path = Folder(tmp_path / "run").write()
+@pytest.mark.parametrize("log", [True, False])
+def test_a_run_without_any_row_can_be_shown(log: bool, tmp_path: Path) -> None:
+    path = Folder(tmp_path / "run").log()
+    if not log:
+        (path / "rows.jsonl").unlink()  # it is made with the first row
     assert analysis.write(path) == []
     assert "no final results" in analysis.show(path)
 
@@ -360,13 +493,52 @@ def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     assert "±" not in text
 
 
-def test_a_method_nobody_listed_is_shown_among_the_transfer_methods(tmp_path: Path) -> None:
+PARQUET = ("trials.parquet", "predictions.parquet")
+
+
+def test_a_folder_with_nothing_but_its_log_is_read(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    expected = [table.cells() for table in tables(Run(path))]
+    for name in PARQUET:
+        (path / name).unlink()
+    assert [table.cells() for table in tables(Run(path))] == expected
+    assert all((path / name).exists() for name in PARQUET)
+
+
+def test_a_run_that_goes_on_is_shown_as_far_as_it_got(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "run")
-    folder.final("teacher")
-    folder.row("zebra_50%", "final", test_balanced_accuracy=0.4, trainable_parameters=7)
     folder.final("bridge")
-    methods = accuracy.build(Run(folder.write()))["method"].to_list()
-    assert methods == ["chance", "bridge", "zebra_50%", "teacher"]
+    path = folder.log()
+    assert accuracy.build(Run(path))["method"].to_list() == ["chance", "bridge"]
+    before = (path / "trials.parquet").stat().st_mtime_ns
+    log = RowLog(path / "rows.jsonl")
+    log.add_trial(folder.row("kd_logits", "final", test_balanced_accuracy=0.5))
+    log.close()
+    os.utime(path / "rows.jsonl", ns=(before + 1, before + 1))  # whatever the resolution of this disk's times
+    assert accuracy.build(Run(path))["method"].to_list() == ["chance", "bridge", "kd_logits"]
+
+
+def test_a_torn_last_line_of_the_log_is_skipped(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge")
+    folder.final("kd_logits")
+    path = folder.log()
+    log = (path / "rows.jsonl").read_bytes()
+    (path / "rows.jsonl").write_bytes(log[:-20])
+    assert accuracy.build(Run(path))["method"].to_list() == ["chance", "bridge"]
+    assert "Bridge" in analysis.show(path)
+
+
+def test_closing_says_what_failed_and_where_everything_lies(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge")
+    path = folder.write()
+    words = analysis.closing(path, [path / "a", path / "b"], 90.0).splitlines()
+    assert words[0] == f"Finished in 1.5 minutes. Everything lies in {path}:"
+    assert [line[52:].split()[0] for line in words[1:]] == ["a", "2", ".venv/bin/tensorboard"]
+    assert {line[50:52] for line in words[1:]} == {"  "}
+    folder.row("bridge", "final", seed=1, status="failed")
+    assert analysis.closing(folder.write(), [], 1.0).startswith("1 of 2 trials failed: column error of trials.parquet")
 
 
 # Files.
@@ -376,7 +548,7 @@ def test_write_leaves_every_table_and_figure_and_nothing_else(tmp_path: Path) ->
     path = finished(tmp_path / "run", folds=(0, 1))
     paths = analysis.write(path)
     there = {found for found in path.rglob("*") if found.is_file()} - {
-        path / name for name in ("config.yaml", "trials.parquet", "predictions.parquet")
+        path / name for name in ("config.yaml", "plan.json", "rows.jsonl", *PARQUET)
     }
     assert set(paths) == there
     assert {found.relative_to(path).as_posix() for found in there} == {
@@ -427,6 +599,30 @@ def test_no_figure_where_nothing_was_trained(tmp_path: Path) -> None:
     assert accuracy_parameters.draw(Run(folder.write())) is None
 
 
+def test_the_positions_that_were_tried_are_drawn_where_a_method_left_them(tmp_path: Path) -> None:
+    from analysis.figures import positions
+
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge")
+    assert positions.draw(Run(folder.write())) is None
+    for i, j in itertools.product(range(3), range(2)):
+        similarity, chosen = 0.1 * (i + j), (i, j) == (1, 1)
+        pair = {"bridge_input": i, "bridge_output": j, "quality": 0.5, "similarity": similarity, "chosen": chosen}
+        folder.positions.append({"trial_id": f"{i}-{j}", "fold": 0, **pair})
+    path = folder.write()
+    figure = positions.draw(Run(path))
+    assert figure is not None
+    left, right, _ = figure.axes
+    assert "chosen i = 1, j = 1" in left.get_title(loc="left")
+    assert len(left.patches) == 3
+    assert right.images[0].get_array().shape == (3, 2)
+    assert path / "figures" / "positions.svg" in analysis.write(path)
+
+    del folder.methods["bridge"], folder.rows[0]
+    (path / "rows.jsonl").unlink()
+    assert positions.draw(Run(folder.write())) is None  # the file is still there, and nobody's
+
+
 # Input that cannot be used.
 
 
@@ -436,6 +632,12 @@ def drop(name: str):
 
 def damage(name: str):
     return lambda path: (path / name).write_bytes((path / name).read_bytes()[:100])
+
+
+def plan(*cards: MethodCard):
+    return lambda path: (path / "plan.json").write_text(
+        json.dumps({"methods": methods_as_json({card.name: card for card in cards})})
+    )
 
 
 def rewrite(name: str, *expressions: pl.Expr):
@@ -451,7 +653,17 @@ def rewrite(name: str, *expressions: pl.Expr):
         (drop("config.yaml"), "config.yaml is missing"),
         (lambda path: (path / "config.yaml").write_text("a: [1\nb: }"), "config.yaml is not readable YAML"),
         (lambda path: (path / "config.yaml").write_text("- 1\n"), "config.yaml holds a list"),
-        (drop("trials.parquet"), "trials.parquet is missing"),
+        (drop("plan.json"), "plan.json is missing"),
+        (damage("plan.json"), "plan.json cannot be read"),
+        (plan(*CARDS[1:]), "has rows of bridge, which plan.json does not declare"),
+        (
+            plan(*CARDS, MethodCard("other", "Other", "transfer", columns=(Column("rank", "float", ""),))),
+            "columns of the methods do not fit together",
+        ),
+        (
+            lambda path: (path / "rows.jsonl").write_text("{}\n{torn\n{}\n"),
+            "rows.jsonl, line 2 is damaged",
+        ),
         (drop("predictions.parquet"), "predictions.parquet is missing"),
         (damage("trials.parquet"), "trials.parquet is not a readable Parquet file"),
         (damage("predictions.parquet"), "predictions.parquet is not a readable Parquet file"),
@@ -493,7 +705,7 @@ def test_a_column_that_came_back_without_values_or_wider_is_accepted(tmp_path: P
     table = accuracy.build(Run(path))
     assert table["balanced_accuracy"].to_list() == expected["balanced_accuracy"].to_list()
     assert table["kappa"].drop_nulls().to_list() == [0.0]  # chance
-    assert list(Run(path).trials.schema.items()) == list(pl.Schema(SCHEMA).items())
+    assert list(Run(path).trials.schema.items()) == list(pl.Schema(row_schema(CARDS)).items())
 
 
 # The command line.
@@ -511,6 +723,17 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     assert "Accuracy on the test split" in done.stdout
     assert str(path / "tables" / "parameters.tex") in done.stdout
     assert max(map(len, done.stdout.split(str(path))[0].splitlines())) <= 120
+
+
+def test_a_run_is_read_without_the_methods_themselves(tmp_path: Path) -> None:
+    read = (
+        "import sys, pathlib, analysis; path = pathlib.Path(sys.argv[1]); written = analysis.write(path); "
+        "analysis.show(path); analysis.closing(path, written, 1.0); print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", read, str(finished(tmp_path / "run"))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True)
+    found = set(done.stdout.split())
+    assert not found & {"torch", "ray", "baselines", "search_spaces", "benchmark.method", "benchmark.bridge"}
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,12 +20,12 @@ from analysis.writers import (
     interval,
     label,
     latex,
+    magnitude,
     markdown,
     mean_sd,
     number,
     plain,
     save,
-    write_bytes,
 )
 
 ROWS = pl.DataFrame(
@@ -57,6 +57,12 @@ def test_cells_are_formatted_once_for_every_format() -> None:
         ["plain", "0", "0.0", "–", "0.00"],  # no negative zero, no half interval
         ["–", "–", "–", "–", "–"],
     ]
+
+
+def test_a_value_of_any_magnitude_is_readable() -> None:
+    shown = magnitude("value", "Value").text
+    values = [0.00012345, 2.5, -0.5, 12, 0.0, None, math.nan]
+    assert [shown({"value": value}) for value in values] == ["0.000123", "2.5", "−0.5", "12", "0", "–", "–"]
 
 
 def test_csv_keeps_the_raw_numbers() -> None:
@@ -149,11 +155,11 @@ def test_save_writes_three_formats_and_no_temporary_file(tmp_path: Path) -> None
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_half_done(tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "file").touch()
+    taken = tmp_path / "some_table.md"
+    taken.mkdir()
     with pytest.raises(IsADirectoryError):
-        write_bytes(tmp_path / "taken", b"content")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+        save(table(), tmp_path)
+    assert list(tmp_path.iterdir()) == [taken]
 
 
 def test_a_new_table_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

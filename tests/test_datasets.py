@@ -1,6 +1,5 @@
 """What every data set promises, its options, and the cache of its windows."""
 
-import inspect
 import json
 import pickle
 import subprocess
@@ -8,16 +7,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
+from benchmark.config.options import described
 from benchmark.data import cache, registry
 from benchmark.data.base import Dataset
-from benchmark.errors import InputError
+from benchmark.data.simulated import Simulated
 from benchmark.data.splits import make_splits
+from benchmark.errors import InputError
 
 SMALL = {"subjects": 4, "condition_seconds": 30}
 
@@ -31,30 +30,49 @@ def test_every_data_set_is_one_file_with_its_options_beside_it(name: str):
     assert kind.citation
     assert kind.how_to_get
     assert set(kind.modalities) <= {"eeg", "ecg", "ppg", "emg"}
-    assert list(registry.defaults(name)) == list(inspect.signature(kind).parameters)
-    file = Path(registry.__file__).parents[1] / "conf" / "data" / f"{name}.yaml"
-    config: Any = OmegaConf.to_container(OmegaConf.load(file))
-    assert config["name"] == name
-    # The split in the file can be made for as many subjects as a small study has.
+    assert registry.options_class(name) is kind.Options
+    options = registry.options_of(name)
+    assert options == kind.Options()
+    assert options.name == name
+    lines = [*described(kind.Options, options.model_dump(), "data.")]
+    assert len({line.name for line in lines}) == len(lines)
+    assert all(line.help and line.accepted for line in lines)
+    # The split of the defaults can be made for as many subjects as a small study has.
     subject = np.repeat(np.arange(24), 3)
-    assert make_splits(subject, config["split"], seed=0)
+    assert make_splits(subject, options.split, seed=0)
 
 
-def test_the_simulated_data_set_is_found():
-    assert "simulated" in registry.names()
+def test_only_data_sets_are_found():
+    assert registry.names() == ("eegmat", "fog", "isruc", "simulated", "wesad")
     assert not registry.NOT_DATASETS & set(registry.names())
+    assert registry.dataset_class("simulated") is Simulated
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_options_survive_being_written_and_read(name: str):
+    options = registry.options_of(name, {"split": {"kind": "blocked"}})
+    assert registry.options_of(name, json.loads(json.dumps(options.model_dump()))) == options
+    # What is said of a split leaves the rest of the data set's own.
+    assert options.split == registry.options_class(name)().split.model_copy(update={"kind": "blocked"})
 
 
 def test_an_unknown_data_set_or_option_is_named_with_the_close_ones():
     with pytest.raises(InputError, match="unknown data set 'simulate'; did you mean simulated"):
         registry.build("simulate")
-    with pytest.raises(InputError, match=r"unknown option data.subject of data set simulated; did you mean subjects"):
+    with pytest.raises(InputError, match=r"unknown option data.subject; did you mean data.subjects"):
         registry.build("simulated", {"subject": 3})
+    with pytest.raises(InputError, match=r"unknown option data.split.fold; did you mean data.split.folds"):
+        registry.build("simulated", {"split": {"fold": 3}})
+    with pytest.raises(InputError, match=r"data.split=3 cannot be used; give its options, such as data.split.kind=kf"):
+        registry.build("simulated", {"split": 3})
+    with pytest.raises(InputError, match=r"data.name=fog cannot be used; give simulated"):
+        registry.build("simulated", {"name": "fog"})
 
 
 def test_a_whole_configuration_of_the_data_group_is_taken():
-    config = OmegaConf.create({"name": "simulated", "subjects": 2, "split": {"kind": "subjects"}})
-    assert registry.build("simulated", config).subjects() == ["S000", "S001"]
+    values = {"name": "simulated", "subjects": 2, "split": {"kind": "subjects"}}
+    assert registry.build("simulated", values).subjects() == ["S000", "S001"]
+    assert registry.build("simulated", registry.options_of("simulated", values)).subjects() == ["S000", "S001"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +127,9 @@ def test_what_is_cached_is_not_read_again_in_either_direction(tmp_path: Path):
     back, read_back = load(tmp_path, old="ppg", new="ecg")
     assert read == read_back == []
     assert files == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.arrow")}
-    assert again.fingerprint == first.fingerprint != back.fingerprint
+    assert again.content == first.content == back.content
+    assert first.subject_key("ecg", 1) == back.subject_key("ecg", 1) != first.subject_key("ppg", 1)
+    assert first.windows_key("ecg", np.arange(5)) == back.windows_key("ecg", np.arange(5))
     np.testing.assert_array_equal(back.new.take(np.arange(5)), first.old.take(np.arange(5)))
 
 
@@ -118,7 +138,8 @@ def test_an_option_that_changes_the_windows_never_meets_a_stale_cache(tmp_path: 
     before, _ = load(tmp_path)
     after, read = load(tmp_path, **option)
     assert len(read) == 4
-    assert after.fingerprint != before.fingerprint
+    assert after.content != before.content
+    assert after.subject_key("ecg", 0) != before.subject_key("ecg", 0)
     assert not np.array_equal(after.new.take(np.arange(36)), before.new.take(np.arange(36)))
 
 
@@ -126,7 +147,8 @@ def test_more_subjects_go_on_from_those_that_are_there(tmp_path: Path):
     few, _ = load(tmp_path)
     more, read = load(tmp_path, subjects=6)
     assert read == ["S004", "S005"]
-    assert more.fingerprint != few.fingerprint
+    # What was computed of a subject is computed no more because there are others.
+    assert more.subject_key("ecg", 3) == few.subject_key("ecg", 3) != few.subject_key("ecg", 2)
     np.testing.assert_array_equal(more.old.take(np.arange(36)), few.old.take(np.arange(36)))
 
 
@@ -170,13 +192,35 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path):
     np.testing.assert_array_equal(windows.old.take(np.arange(36)), expected)
 
 
+def test_windows_of_several_subjects_are_told_apart_by_subject(tmp_path: Path):
+    windows, _ = load(tmp_path)
+    assert windows.offsets.tolist() == [0, 9, 18, 27, 36]
+    found = [(subject, own.tolist()) for subject, own in windows.by_subject(np.array([2, 8, 9, 27, 35]))]
+    assert found == [(0, [2, 8]), (1, [0]), (3, [0, 8])]
+
+
+@pytest.mark.parametrize("module", ["body", "sensors", "shapes", "electrophysiology", "dataset"])
+def test_the_code_of_every_module_that_makes_windows_is_in_the_key(module: str, monkeypatch):
+    """A cache that an older program filled is never read."""
+    dataset = registry.build("simulated", SMALL)
+    found: list[str] = []
+
+    def digested(*modules) -> str:
+        found.extend(one.__name__ for one in modules)
+        return "digest"
+
+    monkeypatch.setattr(cache, "source_digest", digested)
+    assert len(cache.content_key(dataset)) == 32
+    assert f"benchmark.data.simulated.{module}" in found
+
+
 def test_two_processes_fill_one_cache_at_once(tmp_path: Path):
     program = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from benchmark.datasets import cache, registry\n"
+        "from benchmark.data import cache, registry\n"
         "windows = cache.load(registry.build('simulated', json.loads(sys.argv[2])), 'ecg', 'ppg', Path(sys.argv[1]))\n"
-        "print(windows.fingerprint, float(windows.new.take(range(len(windows))).sum()))\n"
+        "print(windows.content, float(windows.new.take(range(len(windows))).sum()))\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path), json.dumps(SMALL)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -203,7 +247,7 @@ def test_a_reader_that_breaks_its_promise_is_stopped(tmp_path: Path):
             return windows
 
     with pytest.raises(InputError, match="subject S000: ppg holds values that are not finite"):
-        cache.load(NotFinite(**{**registry.defaults("simulated"), **SMALL}), "ecg", "ppg", tmp_path, progress=False)
+        cache.load(NotFinite(registry.options_of("simulated", SMALL)), "ecg", "ppg", tmp_path, progress=False)
 
 
 def test_subjects_are_read_on_all_cores_and_kept_in_order(tmp_path: Path, monkeypatch):
@@ -222,7 +266,7 @@ def test_subjects_are_read_on_all_cores_and_kept_in_order(tmp_path: Path, monkey
             return windows
 
     monkeypatch.setattr(cache, "_workers", lambda n_subjects: 3)
-    dataset = Watched(**{**registry.defaults("simulated"), **SMALL, "subjects": 5})
+    dataset = Watched(registry.options_of("simulated", {**SMALL, "subjects": 5}))
     windows = cache.load(dataset, "ecg", "ppg", tmp_path / "watched", progress=False)
     assert most == 3
     expected, _ = load(tmp_path / "plain", subjects=5)

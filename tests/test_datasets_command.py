@@ -1,4 +1,4 @@
-"""``python -m benchmark.datasets``: what it lists, what it finds in recordings, and what it downloads."""
+"""``python -m benchmark.data``: what it lists, what it finds in recordings, and what it downloads."""
 
 import hashlib
 import http.server
@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.data import inspection
-from benchmark.data import registry
+from benchmark.data import inspection, registry
 from benchmark.data.__main__ import main
 from benchmark.data.eegmat import EEGMAT
 from benchmark.data.fog import FOG
@@ -111,10 +110,15 @@ def test_all_subjects_that_cannot_be_read_are_named_at_once(tmp_path: Path, caps
         (["check", "isruc"], "option data.root is not set"),
         (
             ["check", "simulated", "subjcts=3"],
-            "unknown option data.subjcts of data set simulated; did you mean subjects",
+            "unknown option data.subjcts; did you mean data.subjects",
         ),
         (["check", "simulated", "subjects"], "cannot read 'subjects'; write key=value"),
-        (["check", "simulated", "split=3"], "split is 3; give for example split.kind=kfold"),
+        (
+            ["check", "simulated", "split=3"],
+            "data.split=3 cannot be used; give its options, such as data.split.kind=kfold",
+        ),
+        (["check", "fog", "split.kind=kfolds"], "data.split.kind=kfolds cannot be used; give one of subjects, kfold"),
+        (["check", "fog", "seconds=x"], "data.seconds=x cannot be used; give a number of at least 0.5"),
         (["fetch", "wesad"], "data set wesad cannot be fetched by a program: WESAD, https://"),
         (["fetch", "simulated"], "nothing to get: it is computed"),
     ],
@@ -130,7 +134,7 @@ def test_a_wrong_word_is_said_in_one_line(words: list[str], said: str, capsys):
 
 def test_the_module_is_a_command_line():
     words = ["check", "isruc", "--root", "nowhere"]
-    done = subprocess.run([sys.executable, "-m", "benchmark.datasets", *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "benchmark.data", *words], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: data.root nowhere: found nothing; give the folder")
@@ -145,15 +149,12 @@ def test_a_split_that_cannot_be_made_is_reported_and_the_rest_too(capsys):
 
 
 def test_options_of_the_command_line_reach_the_data_set():
-    report = inspection.inspect(
-        "simulated", {"subjects": 4, "condition_seconds": 20, "seconds": 5}, {"kind": "kfold", "folds": 4, **THIRDS}, 1
-    )
+    split = {"kind": "kfold", "folds": 4, "train": 1, "val": 1, "pair": 1}
+    options = {"subjects": 4, "condition_seconds": 20, "seconds": 5, "split": split}
+    report = inspection.inspect(registry.options_of("simulated", options), 1)
     assert len(report.label) == 4 * 3 * 2
     assert len(report.splits) == 4
     assert not report.errors
-
-
-THIRDS = {"train": 1, "val": 1, "pair": 1}
 
 
 # -- downloads ------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import pytest
 from benchmark.data import cache, registry
 from benchmark.data.eegmat import CHANNELS
 from benchmark.data.formats.edf import read_header
-from benchmark.errors import InputError
 from benchmark.data.splits import make_splits
+from benchmark.errors import InputError
 
 LABELS = [*(f"EEG {name}" for name in CHANNELS), "EEG A2-A1", "ECG ECG"]
 RATE = 500
@@ -126,7 +126,7 @@ def test_a_changed_recording_never_meets_a_stale_cache(root: Path, tmp_path: Pat
     before = cache.load(eegmat(root), "eeg", "ecg", tmp_path / "cache", progress=False)
     write_edf(root / "Subject00_2.edf", LABELS, recording(62, beats_per_minute=75))
     after = cache.load(eegmat(root), "eeg", "ecg", tmp_path / "cache", progress=False)
-    assert before.fingerprint != after.fingerprint
+    assert before.content != after.content
     everything = np.arange(len(before))
     changed = (before.new.take(everything) != after.new.take(everything)).any(axis=(1, 2))
     assert set(before.recording[changed]) == {"Subject00_2"}
@@ -212,13 +212,14 @@ def test_a_missing_root_or_recording_is_named(root: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ({"reference": "ears"}, "data.reference is 'ears'; choose one of None, average"),
-        ({"eeg_bandpass": [45, 0.5]}, "data.eeg_bandpass"),
-        ({"eeg_bandpass": [0.5, 300]}, "data.eeg_bandpass"),
-        ({"rest_seconds": 5}, "data.rest_seconds is 5; give a number of at least 10"),
-        ({"seconds": -1}, "data.seconds is -1"),
-        ({"stride": True}, "data.stride is True"),
-        ({"ecg": [{"zscores": "window"}]}, "option data.ecg: unknown preparation stage 'zscores'"),
+        ({"reference": "ears"}, "data.reference=ears cannot be used; give average, or null"),
+        ({"eeg_bandpass": [45, 0.5]}, "data.eeg_bandpass=[45,0.5] cannot be used; give [low, high] in Hz with 0 < low"),
+        ({"eeg_bandpass": [0.5, 300]}, "data.eeg_bandpass=[0.5,300] cannot be used; give [low, high] in Hz with 0"),
+        ({"eeg_bandpass": 45}, "data.eeg_bandpass=45 cannot be used; give [low, high] in Hz with 0"),
+        ({"rest_seconds": 5}, "data.rest_seconds=5 cannot be used; give a number of at least data.seconds, 10"),
+        ({"seconds": -1}, "data.seconds=-1 cannot be used; give a number of at least 1"),
+        ({"stride": True}, "data.stride=true cannot be used; give a number above 0"),
+        ({"ecg": [{"zscores": "window"}]}, "data.ecg: unknown preparation stage 'zscores'"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(root: Path, option, named: str):
@@ -242,8 +243,7 @@ def test_the_real_recordings_give_windows_of_both_classes_from_every_subject(rec
     np.testing.assert_allclose(first, 122 + 5 * np.arange(11))
     shortest = windows.start[np.flatnonzero(windows.recording == "Subject31_1")]
     np.testing.assert_allclose(shortest, 20 + 5 * np.arange(11))
-    options = {"kind": "kfold", "folds": 5, "train": 0.4, "val": 0.2, "pair": 0.4}
-    assert len(make_splits(windows.subject, options, seed=0)) == 5
+    assert len(make_splits(windows.subject, registry.options_class("eegmat")().split, seed=0)) == 5
 
 
 def test_the_real_files_are_as_long_as_their_headers_say(recordings: Path):

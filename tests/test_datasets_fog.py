@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.data import cache, registry
 from benchmark.data.fog import EEG_COLUMNS, EMG_COLUMNS, FOG
+from benchmark.data.formats import delimited
 from benchmark.errors import InputError
 from tests.formats import write_fog
 
@@ -156,18 +157,16 @@ def test_windows_go_through_the_cache_and_a_changed_file_never_meets_a_stale_one
     assert set(before.label) == {0, 1}
     write_fog(file, *task(8, seed=2))
     after = cache.load(dataset, "emg", "eeg", tmp_path / "cache", progress=False)
-    assert before.fingerprint != after.fingerprint
+    assert before.content != after.content
     assert not np.array_equal(before.old.take(np.arange(3)), after.new.take(np.arange(3)))
 
 
 def test_a_short_read_of_a_long_text_is_never_needed(tmp_path: Path, monkeypatch):
     """Blocks smaller than the file give the same numbers."""
-    from benchmark.data import fog as module
-
     file = tmp_path / "001" / "task_1.txt"
     write_fog(file, *task(30, seed=1))
     whole = fog(tmp_path, subjects=["001"]).read("001")
-    monkeypatch.setattr(module, "BLOCK", 1 << 16)
+    monkeypatch.setattr(delimited, "BLOCK", 1 << 16)
     blocks = fog(tmp_path, subjects=["001"]).read("001")
     assert file.stat().st_size > 20 << 16
     np.testing.assert_array_equal(whole.signals["emg"], blocks.signals["emg"])
@@ -267,7 +266,9 @@ def test_a_missing_root_or_subject_is_named(root: Path, tmp_path: Path):
         fog(tmp_path).subjects()
     with pytest.raises(InputError, match=r"data.subjects names '003', .* has 008, 009"):
         fog(root, subjects=["003"]).subjects()
-    with pytest.raises(InputError, match=r"data.subjects is \[\]"):
+    with pytest.raises(
+        InputError, match=r"data.subjects=\[\] cannot be used; give a list of subjects such as \[008,009\], or null"
+    ):
         fog(root, subjects=[]).subjects()
     (tmp_path / "001").mkdir()
     with pytest.raises(InputError, match=r"001: no task_k.txt in it"):
@@ -277,11 +278,13 @@ def test_a_missing_root_or_subject_is_named(root: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ({"channels": ["T3"]}, "data.channels is 'T3'; choose one of FP1"),
-        ({"channels": ["F3", "F3"]}, "give each EEG channel once"),
-        ({"seconds": 0}, "data.seconds is 0"),
-        ({"label_share": 2}, "data.label_share is 2"),
-        ({"emg": [{"scale": "x"}]}, "option data.emg"),
+        ({"channels": ["T3"]}, "data.channels=[T3] cannot be used; give a list of EEG channels, each once, of FP1"),
+        ({"channels": ["F3", "F3"]}, "give a list of EEG channels, each once"),
+        ({"channels": []}, "data.channels=[] cannot be used"),
+        ({"subjects": 8}, "data.subjects=8 cannot be used; give a list of subjects"),
+        ({"seconds": 0}, "data.seconds=0 cannot be used; give a number of at least 0.5"),
+        ({"label_share": 2}, "data.label_share=2 cannot be used; give a number above 0.5 and at most 1"),
+        ({"emg": [{"scale": "x"}]}, "data.emg: preparation stage scale has 'x'; give a number"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(root: Path, option, named: str):

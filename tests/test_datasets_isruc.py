@@ -119,7 +119,7 @@ def test_windows_go_through_the_cache_and_a_changed_label_never_meets_a_stale_on
     assert np.bincount(before.label).tolist() == [6, 10]
     write_isruc_labels(root, 2, [5, *STAGES[1:]])
     after = cache.load(isruc(root), "eeg", "ecg", tmp_path / "cache", progress=False)
-    assert before.fingerprint != after.fingerprint
+    assert before.content != after.content
     assert np.bincount(after.label).tolist() == [5, 11]
 
 
@@ -188,7 +188,7 @@ def another_format(root: Path) -> None:
         (without_ecg, "subject2.mat: no channel X2 among F3_A2"),
         (without_o2, "subject2.mat: no channel O2_A1 or O2_M1 among F3_A2"),
         (at_another_rate, "subject2.mat: channel F3_A2 has shape (8, 3000), not (epochs, 6000)"),
-        (of_text, "subject2.mat: channel F3_A2 holds <U4, not numbers"),
+        (of_text, "subject2.mat: variable F3_A2 holds <U4, not numbers"),
         (with_nan, "subject2.mat: channel C3_A2 holds values that are not finite, the first in epoch 3"),
         (truncated, "subject2.mat: not a whole MATLAB file"),
         (another_format, "subject2.mat: not a whole MATLAB file"),
@@ -236,11 +236,12 @@ def test_a_missing_root_file_or_label_is_named(root: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ({"source": "mat"}, "data.source is 'mat'; choose one of extracted, raw"),
-        ({"classes": "five"}, "data.classes is 'five'; choose one of wake_sleep, stages"),
-        ({"exclude": "8"}, "data.exclude is '8'; give a list"),
-        ({"exclude": ["eight"]}, "data.exclude holds 'eight'"),
-        ({"ecg": [{"zscores": "window"}]}, "option data.ecg: unknown preparation stage 'zscores'"),
+        ({"source": "mat"}, "data.source=mat cannot be used; give one of extracted, raw"),
+        ({"classes": "five"}, "data.classes=five cannot be used; give one of wake_sleep, stages"),
+        ({"exclude": "8"}, "data.exclude=8 cannot be used; give a list of numbers of subjects such as [8,40]"),
+        ({"exclude": ["eight"]}, "data.exclude=[eight] cannot be used; give a list of numbers of subjects"),
+        ({"exclude": [True]}, "data.exclude=[true] cannot be used; give a list of numbers of subjects"),
+        ({"ecg": [{"zscores": "window"}]}, "data.ecg: unknown preparation stage 'zscores'"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(root: Path, option, named: str):

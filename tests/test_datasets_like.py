@@ -12,13 +12,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.config import compose as config
-from benchmark.data.simulated import electrophysiology
 from benchmark.data import cache, registry
 from benchmark.data.base import SubjectWindows
+from benchmark.data.signals.spec import SignalSpec
+from benchmark.data.simulated import electrophysiology
+from benchmark.data.splits import splits_of
 from benchmark.encoders import registry as encoders
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
-from benchmark.data.splits import splits_of
 from benchmark.frozen.task import load_data
 
 DIRECTIONS = ("wesad_ppg2ecg", "wesad_ecg2ppg", "isruc_eeg2ecg", "isruc_ecg2eeg", "fog_eeg2emg", "fog_emg2eeg")
@@ -271,10 +271,16 @@ def test_the_paper_space_holds_exactly_the_published_point(direction: str):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"like": "isruk"}, "data.like is 'isruk'; choose one of None, wesad, isruc, fog"),
-        ({"like": "isruc", "stride": 10}, "data.stride is 10; leave it out with like=isruc"),
-        ({"like": "isruc", "condition_seconds": 60}, "data.condition_seconds is 60; give a number of at least 240"),
-        ({"like": "fog", "seconds": "3"}, "data.seconds is '3'"),
+        ({"like": "isruk"}, "data.like=isruk cannot be used; give one of wesad, isruc, fog, or null"),
+        (
+            {"like": "isruc", "stride": 10},
+            "data.stride=10 cannot be used with data.like=isruc, whose epochs do not overlap; leave",
+        ),
+        (
+            {"like": "isruc", "condition_seconds": 60},
+            "data.condition_seconds=60 cannot be used; give a number of at least 240",
+        ),
+        ({"like": "fog", "seconds": "3"}, "data.seconds=3 cannot be used; give a number of at least 1"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(options, named: str):

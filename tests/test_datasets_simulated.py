@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.data import registry
-from benchmark.data.simulated.dataset import WAVE_HEIGHT
+from benchmark.data.simulated.sensors import WAVE_HEIGHT
 from benchmark.errors import InputError
 
 
@@ -138,16 +138,16 @@ def test_without_an_effect_there_is_nothing_to_find():
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ({"subjects": 0}, "data.subjects is 0"),
-        ({"subjects": 2.5}, "data.subjects is 2.5"),
-        ({"seconds": "ten"}, "data.seconds is 'ten'"),
-        ({"stride": 0}, "data.stride is 0; give a number above 0"),
-        ({"condition_seconds": 5}, "data.condition_seconds is 5; give a number of at least 10"),
-        ({"effect": -1}, "data.effect is -1"),
-        ({"ecg_rate": 20}, "data.ecg_rate is 20"),
-        ({"seed": None}, "data.seed is None"),
+        ({"subjects": 0}, "data.subjects=0 cannot be used; give a whole number of at least 1"),
+        ({"subjects": 2.5}, "data.subjects=2.5 cannot be used; give a whole number of at least 1"),
+        ({"seconds": "ten"}, "data.seconds=ten cannot be used; give a number of at least 1"),
+        ({"stride": 0}, "data.stride=0 cannot be used; give a number above 0"),
+        ({"condition_seconds": 5}, "data.condition_seconds=5 cannot be used; give a number of at least 10"),
+        ({"effect": -1}, "data.effect=-1 cannot be used; give a number of at least 0 and at most 3"),
+        ({"ecg_rate": 20}, "data.ecg_rate=20 cannot be used; give a number of at least 100"),
+        ({"seed": None}, "data.seed=null cannot be used; give a whole number of at least 0"),
         ({"ppg": [{"resample": 125}]}, "unknown preparation stage 'resample'"),
-        ({"ecg": "zscore"}, "list of stages"),
+        ({"ecg": "zscore"}, "data.ecg=zscore cannot be used; give a list of stages such as"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(option, named: str):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import signal as sps
 
-from benchmark.data.formats import unpickle
 from benchmark.data import cache, registry
+from benchmark.data.formats import unpickle
 from benchmark.errors import InputError
 from tests.formats import Named, python2_pickle, wesad_content, write_wesad
 
@@ -301,10 +301,11 @@ def test_a_missing_root_or_file_is_named(root: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ({"seconds": 0}, "data.seconds is 0"),
-        ({"stride": -5}, "data.stride is -5"),
-        ({"label_share": 0.4}, "data.label_share is 0.4; give a number above 0.5 and at most 1"),
-        ({"ppg": [{"resample_fft": "fast"}]}, "option data.ppg"),
+        ({"seconds": 0}, "data.seconds=0 cannot be used; give a number of at least 1"),
+        ({"stride": -5}, "data.stride=-5 cannot be used; give a number above 0"),
+        ({"label_share": 0.4}, "data.label_share=0.4 cannot be used; give a number above 0.5 and at most 1"),
+        ({"ppg": [{"resample_fft": "fast"}]}, "data.ppg: preparation stage resample_fft has 'fast'"),
+        ({"exclude": [2]}, "data.exclude=[2] cannot be used; give a list of subjects such as [S2]"),
     ],
 )
 def test_an_option_out_of_range_is_refused_in_one_line(root: Path, option, named: str):

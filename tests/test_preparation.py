@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from benchmark.errors import InputError
 from benchmark.data.signals.preparation import (
     CHUNK,
     DEFAULTS,
@@ -14,6 +13,7 @@ from benchmark.data.signals.preparation import (
     prepared_unit,
     starts_of,
 )
+from benchmark.errors import InputError
 
 
 def sine(frequency: float, rate: float, seconds: float) -> np.ndarray:

@@ -5,11 +5,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmark.config.options import parse
+from benchmark.config.schema import SplitOptions
+from benchmark.data.leakage import Moments, proved, timeline
+from benchmark.data.splits import PARTS, Split
+from benchmark.data.splits import make_splits as splits_of_options
 from benchmark.errors import InputError
-from benchmark.data.splits import PARTS, Moments, Split, check, make_splits
 
 FRACTIONS: dict[str, Any] = {"kind": "subjects", "train": 0.33, "val": 0.12, "pair": 0.33, "test": 0.22}
 KFOLD: dict[str, Any] = {"kind": "kfold", "folds": 5, "train": 0.4, "val": 0.2, "pair": 0.4}
+
+
+def make_splits(subject: np.ndarray, options: dict[str, Any], seed: int, moments: Moments | None = None) -> list[Split]:
+    return splits_of_options(subject, parse(SplitOptions, options, "data.split."), seed, moments)
+
+
+def check(split: Split, subject: np.ndarray, moments: Moments | None = None, *allowed: str, gap: float = 0.0) -> str:
+    line = timeline(subject, moments) if moments else None
+    return proved(split.name, split.parts(), subject, line, *allowed, gap=gap)
 
 
 def windows_of(n_subjects: int, seed: int = 0) -> np.ndarray:
@@ -100,15 +113,16 @@ def test_a_subject_on_both_sides_is_caught():
         (3, FRACTIONS, "3 subjects, too few"),
         (3, KFOLD, "at most as many folds as"),
         (4, {**KFOLD, "folds": 2}, "without fold 0 has 2 subjects"),
-        (9, {**FRACTIONS, "kind": "subject"}, "did you mean subjects"),
-        (9, {}, "split.kind is None"),
-        (9, {**FRACTIONS, "tset": 0.1}, "split.tset.*did you mean test"),
+        (9, {**FRACTIONS, "kind": "subject"}, "split.kind=subject cannot be used; give one of subjects, kfold"),
+        (9, {**FRACTIONS, "kind": None}, "split.kind=null cannot be used; give one of subjects, kfold, leave-one"),
+        (9, {**FRACTIONS, "tset": 0.1}, "unknown option data.split.tset; did you mean data.split.test"),
         (9, {**FRACTIONS, "test": 0.5}, "add up to 1.28"),
-        (9, {**FRACTIONS, "test": 0}, "split.test is 0"),
-        (9, {**FRACTIONS, "test": "most"}, "split.test is 'most'"),
+        (9, {**FRACTIONS, "test": 0}, "split.test=0 cannot be used; give a number above 0"),
+        (9, {**FRACTIONS, "test": "most"}, "split.test=most cannot be used; give a number above 0"),
         (9, {"kind": "subjects", "train": 5, "val": 2, "pair": 5, "test": 3}, "ask for 15 subjects"),
-        (9, {**KFOLD, "folds": 1}, "split.folds is 1"),
-        (9, {**KFOLD, "folds": None}, "split.folds is None"),
+        (1, {**KFOLD, "kind": "leave-one-subject-out"}, "has 1 subjects; choose another kind"),
+        (9, {**KFOLD, "folds": 1}, "split.folds=1 cannot be used; give a whole number of at least 2"),
+        (9, {**KFOLD, "folds": None}, "split.folds=null cannot be used; give a whole number"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused_in_one_line(n_subjects: int, options, named: str):
@@ -267,12 +281,18 @@ def test_a_sample_on_both_sides_is_caught():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({**WALK, "kind": "blocked", "block_seconds": None}, "split.block_seconds is None; give a number of seconds"),
+        (
+            {**WALK, "kind": "blocked", "block_seconds": None},
+            "split.block_seconds=null cannot be used; give a number above 0",
+        ),
         ({**WALK, "kind": "blocked", "block_seconds": 1}, "at least twice the window's 3"),
-        ({**WALK, "units": "minutes"}, "split.units is 'minutes'; give subjects or windows"),
-        ({**WALK, "train": -1}, "split.train is -1"),
-        ({**WALK, "kind": "leave-one-out"}, "did you mean leave-one-subject-out"),
-        ({**WALK, "blocks": 3}, "unknown option split.blocks"),
+        ({**WALK, "units": "minutes"}, "split.units=minutes cannot be used; give one of subjects, windows"),
+        ({**WALK, "train": -1}, "split.train=-1 cannot be used"),
+        (
+            {**WALK, "kind": "leave-one-out"},
+            "split.kind=leave-one-out cannot be used; give one of subjects, .*leave-one-subject-out",
+        ),
+        ({**WALK, "blocks": 3}, "unknown option data.split.blocks"),
         ({**WALK, "kind": "leave-one-subject-out"}, "without fold 0 has 1 subjects"),
     ],
 )

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 
 from analysis.discovery import modules
 from analysis.run import Run
-from analysis.writers import write_bytes
+from benchmark.common.files import write_bytes
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,

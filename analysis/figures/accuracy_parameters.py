@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from analysis import captions, methods
-from analysis.run import Run
+from analysis import captions
+from analysis.run import CHANCE, KINDS, Run
 from analysis.tables import accuracy
 from analysis.writers import Row
 
@@ -40,7 +40,7 @@ def draw(run: Run) -> Figure | None:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     handles = _lines(axes, rows.filter((pl.col("parameters") > 0).fill_null(False).not_()))
-    styles = _styles(points["method"].to_list())
+    styles = _styles(run, points["method"].to_list())
     for row, shift in zip(points.iter_rows(named=True), _shifts(parameters), strict=True):
         handles.append(_point(axes, row, shift, *styles[row["method"]]))
 
@@ -83,17 +83,17 @@ def _lines(axes: Axes, rows: pl.DataFrame) -> list[Line2D]:
     for same in rows.with_columns(pl.col("balanced_accuracy").round(3)).partition_by("balanced_accuracy"):
         first, *others = same["label"].to_list()
         text = " and\n".join([first, *(name.lower() for name in others)])
-        style = (0, (1, 1.5)) if "chance" in same["method"] else (0, (6, 2))
+        style = (0, (1, 1.5)) if CHANCE.name in same["method"] else (0, (6, 2))
         height = 100 * same["balanced_accuracy"][0]
         handles.append(axes.axhline(height, color=GREY, lw=1.3, ls=style, label=text, zorder=1))
     return handles
 
 
-def _styles(found: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+def _styles(run: Run, found: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     """Marker, colour and fill of each method: the same in every run that has the same methods."""
     styles = {}
-    for kind in ("floor", "transfer", "ceiling"):
-        of_kind = [method for method in found if methods.kind(method) == kind]
+    for kind in KINDS:
+        of_kind = [method for method in run.of_kind(kind) if method in found]
         for k, method in enumerate(of_kind):
             colour = {"floor": GREY, "ceiling": "black"}.get(kind, COLOURS[k % len(COLOURS)])
             styles[method] = (MARKERS[k % len(MARKERS)], colour, colour if kind == "transfer" else "white")

@@ -7,15 +7,16 @@ from matplotlib.patches import Rectangle
 
 from analysis import captions
 from analysis.run import Run
-from benchmark.results.schema import POSITIONS, read_parquet
 
 NAME = "positions"
+COLUMNS = {"fold", "bridge_input", "bridge_output", "quality", "similarity", "chosen"}
+"""What a method's table of this name has to declare to be drawn."""
 
 
 def draw(run: Run) -> Figure | None:
-    """The first fold's search for a position; None where positions were not chosen by the two-stage rule."""
-    table = read_parquet(run.path / "positions.parquet", POSITIONS)
-    if table.is_empty():
+    """The first fold's search for a position; None where no method left a table of them behind."""
+    table = run.table(NAME)
+    if table is None or table.is_empty() or not set(table.columns) >= COLUMNS:
         return None
     fold = table["fold"].min()
     table = table.filter(pl.col("fold") == fold).sort("bridge_input", "bridge_output")

@@ -3,7 +3,7 @@
 - ``NAME``, the file's name, and ``TITLE``;
 - ``build(run) -> polars.DataFrame``: raw values, one row per line of the table; an empty frame where the run has
   nothing to say, which leaves the table out;
-- ``columns(frame) -> Sequence[Column]``: how a row is displayed;
+- ``columns(run, frame) -> Sequence[Column]``: how a row is displayed;
 - ``caption(run) -> str``: how the numbers came about.
 """
 
@@ -18,5 +18,5 @@ def tables(run: Run) -> list[Table]:
     for module in modules(__path__, __name__, ("NAME", "TITLE", "build", "columns", "caption")):
         frame = module.build(run)
         if frame.height:
-            found.append(Table(module.NAME, module.TITLE, module.caption(run), frame, module.columns(frame)))
+            found.append(Table(module.NAME, module.TITLE, module.caption(run), frame, module.columns(run, frame)))
     return found

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis import captions, methods
-from analysis.run import Run
+from analysis import captions
+from analysis.run import CHANCE, Run
 from analysis.statistics import DRAWS, METRICS, bootstrap_balanced_accuracy, summarise
 from analysis.writers import MISSING, Column, Row, interval, label, mean_sd
 
@@ -16,7 +16,7 @@ TITLE = "Accuracy on the test split"
 def build(run: Run) -> pl.DataFrame:
     """One row per method with final trials: mean, deviation, and the interval over subjects, in [0, 1].
 
-    A method whose final trials all failed keeps a row without numbers. ``chance`` is 1 / classes unless the run
+    A method whose final trials all failed keeps a row without numbers. Chance is 1 / classes unless the run
     measured it.
     """
     counts = run.final_counts
@@ -29,15 +29,17 @@ def build(run: Run) -> pl.DataFrame:
         orient="row",
     )
     rows = counts.join(summarise(run), on="method", how="left").join(bounds, on="method", how="left")
-    if "chance" not in rows["method"] and run.n_classes:
+    if CHANCE.name not in rows["method"] and run.n_classes:
         guess = 1 / run.n_classes
-        chance = pl.DataFrame({"method": ["chance"], "balanced_accuracy": [guess], "accuracy": [guess], "kappa": [0.0]})
+        chance = pl.DataFrame(
+            {"method": [CHANCE.name], "balanced_accuracy": [guess], "accuracy": [guess], "kappa": [0.0]}
+        )
         rows = pl.concat([rows, chance], how="diagonal")
-    order = methods.ordered(rows["method"])
+    order = run.ordered(rows["method"])
     metrics = [metric.removeprefix("test_") for metric in METRICS]
     return (
         rows.with_columns(
-            pl.col("method").replace_strict({method: methods.label(method) for method in order}).alias("label"),
+            pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
             pl.col("method").replace_strict({method: k for k, method in enumerate(order)}).alias("order"),
         )
         .sort("order")
@@ -55,7 +57,7 @@ def build(run: Run) -> pl.DataFrame:
     )
 
 
-def columns(frame: pl.DataFrame) -> Sequence[Column]:
+def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
     return [
         label("label", "Method"),
         mean_sd("balanced_accuracy", "Balanced accuracy"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis import captions, methods
+from analysis import captions
 from analysis.run import Run
 from analysis.writers import Column, label, number
 
@@ -23,11 +23,11 @@ def build(run: Run) -> pl.DataFrame:
         .drop_nulls("fold")
         .sort("fold")
     )
-    return table.select("fold", *methods.ordered(name for name in table.columns if name != "fold"))
+    return table.select("fold", *run.ordered(name for name in table.columns if name != "fold"))
 
 
-def columns(frame: pl.DataFrame) -> Sequence[Column]:
-    return [label("fold", "Fold"), *(number(method, methods.label(method), scale=100) for method in frame.columns[1:])]
+def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
+    return [label("fold", "Fold"), *(number(method, run.labels[method], scale=100) for method in frame.columns[1:])]
 
 
 def caption(run: Run) -> str:

@@ -4,97 +4,84 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis import captions, methods
+from analysis import captions, writers
 from analysis.run import Run
-from analysis.writers import MISSING, Column, Row, integer, label, number
+from analysis.writers import Column, integer, label, magnitude, number
+from benchmark.results import schema
 
 NAME = "parameters"
 TITLE = "Parameters and cost"
 
-CONFIGURATION = (
-    "method",
-    "trainable_parameters",
-    "stored_parameters",
-    "bridge_input",
-    "bridge_output",
-    "rank",
-    "prototypes",
-)
+BEFORE = ("method", "label", "trainable_parameters", "reduction", "stored_parameters")
+AFTER = ("step_seconds", "inference_seconds_per_window", "done")
+"""Columns of the frame that every run has, before and after those that its methods declare."""
 
 
 def build(run: Run) -> pl.DataFrame:
-    """One row per method and chosen configuration (folds may choose differently): counts, position, median seconds.
+    """One row per method and chosen configuration (folds may choose differently): counts, columns, median seconds.
 
-    ``reduction`` is the share of the full student's trainable parameters that a transfer method does without,
-    null where the run has no such student.
+    Configurations differ in what is trained, what is stored, and in any column that the run's methods declare.
+    Floors that train nothing have no row. ``reduction`` is the share of the full student's trainable parameters that
+    a transfer method does without, null where the run has no such student.
     """
-    trained = run.final.filter(~pl.col("method").is_in(["chance", "majority"]))
+    untrained = pl.col("method").is_in(run.of_kind("floor")) & (pl.col("trainable_parameters").fill_null(0) == 0)
+    trained = run.final.filter(~untrained)
     if trained.is_empty():
         return pl.DataFrame()
-    student = trained.filter(pl.col("method") == methods.STUDENT)["trainable_parameters"].max()
-    transfer = [method for method in trained["method"].unique() if methods.kind(method) == "transfer"]
-    order = methods.ordered(trained["method"])
-    # The row holds j as a number; that it is the number of old blocks stands in the method's own options.
-    output = pl.col("config").str.json_path_match("$.output")
+    own = [column.name for column in _own(run)]
+    configuration = ["method", "trainable_parameters", "stored_parameters", *own]
+    student = trained.filter(pl.col("method").is_in(run.students))["trainable_parameters"].max()
+    order = run.ordered(trained["method"])
     return (
-        trained.with_columns((output == "head").fill_null(False).alias("at_head"))
-        .group_by(*CONFIGURATION, "at_head")
+        trained.group_by(configuration)
         .agg(
             pl.len().cast(pl.Int64).alias("done"),
             pl.col("step_seconds", "inference_seconds_per_window").median(),
         )
         .with_columns(
-            pl.col("method").replace_strict({method: methods.label(method) for method in order}).alias("label"),
-            pl.col("method").replace_strict({method: k for k, method in enumerate(order)}).alias("order"),
-            pl.when(pl.col("method").is_in(transfer))
+            pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
+            pl.when(pl.col("method").is_in(run.of_kind("transfer")))
             .then(1 - pl.col("trainable_parameters") / pl.lit(student, pl.Float64))
             .alias("reduction"),
         )
-        .sort("order", *CONFIGURATION[1:], nulls_last=True)
-        .select(
-            "method",
-            "label",
-            "trainable_parameters",
-            "reduction",
-            "stored_parameters",
-            "bridge_input",
-            "bridge_output",
-            "at_head",
-            "rank",
-            "prototypes",
-            "step_seconds",
-            "inference_seconds_per_window",
-            "done",
-        )
+        .sort(pl.col("method").cast(pl.Enum(order)), *configuration[1:], nulls_last=True)
+        .select(*BEFORE, *own, *AFTER)
     )
 
 
-def position(row: Row) -> str:
-    """``i → j``, with the head by name."""
-    if row["bridge_input"] is None or row["bridge_output"] is None:
-        return MISSING
-    return f"{row['bridge_input']} → {'head' if row['at_head'] else row['bridge_output']}"
+def _own(run: Run) -> list[schema.Column]:
+    """The methods' columns, but for those that the frame has of every run."""
+    return [column for column in run.columns if column.name not in (*BEFORE, *AFTER)]
 
 
-def columns(frame: pl.DataFrame) -> Sequence[Column]:
+def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
     return [
         label("label", "Method"),
         integer("trainable_parameters", "Trainable parameters"),
         number("reduction", "Reduction (%)", scale=100),
         integer("stored_parameters", "Stored parameters"),
-        Column("Position i → j", position),
-        integer("rank", "Rank"),
-        integer("prototypes", "Prototypes"),
+        *(_shown(column, column.header) for column in _own(run) if column.header),
         number("step_seconds", "Training step (ms)", scale=1000),
         number("inference_seconds_per_window", "Inference per window (ms)", digits=2, scale=1000),
         integer("done", "Runs"),
     ]
 
 
+def _shown(column: schema.Column, header: str) -> writers.Column:
+    if column.dtype == "int":
+        return integer(column.name, header)
+    return magnitude(column.name, header) if column.dtype == "float" else label(column.name, header, right=True)
+
+
 def caption(run: Run) -> str:
-    return (
-        "The configuration that was chosen for each method. Reduction: trainable parameters against the whole new "
-        f"model with its head ({methods.label(methods.STUDENT)}). Position: the block of the new model that the bridge "
-        "leaves and the block of the old model whose input it enters. Seconds are medians over the final trials; "
-        f"runs: final trials with this configuration. {captions.setting(run)}"
+    students = ", ".join(run.labels[method] for method in run.students)
+    explained = [f"{column.header}: {column.help}." for column in _own(run) if column.header and column.help]
+    return " ".join(
+        [
+            "The configuration that was chosen for each method. Reduction: trainable parameters against the whole new "
+            f"model with its head ({students or 'not in this run'}).",
+            *explained,
+            f"Seconds are medians over the final trials; runs: final trials with this configuration. "
+            f"{captions.setting(run)}",
+        ]
     )

@@ -9,7 +9,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
 
 
@@ -55,18 +54,6 @@ class PrototypeBridge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weights = (x @ self.A.T) @ self.B.T
         return self.prototypes @ weights.view(len(x), -1, self.tokens)
-
-
-def land(old: Encoder, output: Tensor, layout: str = "transpose") -> Tensor:
-    """The bridge's output (B, D_old, T) in the layout that the old model's blocks take.
-
-    ``released`` reproduces the released code for LaBraM, which *reshapes* to (B, T, D_old), so that tokens and
-    features are mixed; ``transpose`` is the method.
-    """
-    if layout == "released":
-        batch, d_old, tokens = output.shape
-        return old.from_tokens(output.reshape(batch, tokens, d_old))
-    return old.from_tokens(output.transpose(1, 2))
 
 
 def count_parameters(d_new: int, tokens: int, d_old: int, rank: int, prototypes: int) -> int:

@@ -18,9 +18,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.frozen.task import Task
+from benchmark.results.schema import Column
 
 FOLDS = 5
 MINIBATCH = 256  # windows
+COLUMNS = (
+    Column("trial_id", "str", "of the pair of blocks"),
+    Column("fold", "int", "of the split"),
+    Column("bridge_input", "int", "block of the new model"),
+    Column("bridge_output", "int", "block of the old model"),
+    Column("quality", "float", "of the new block's output: macro-F1 of a probe of the teacher's pseudo-labels"),
+    Column("similarity", "float", "of the new block's output and the old block's input: CKA"),
+    Column("chosen", "bool", "whether the bridge is built there"),
+)
+"""Of ``positions.parquet``."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,8 @@ def rows(found: Positions, fold: int) -> list[dict[str, Any]]:
             "fold": fold,
             "bridge_input": i,
             "bridge_output": j,
-            "quality": found.quality[i],
-            "similarity": found.similarity[i, j],
+            "quality": float(found.quality[i]),
+            "similarity": float(found.similarity[i, j]),
             "chosen": (i, j) == (found.input, found.output),
         }
         for i, j in np.ndindex(*found.similarity.shape)

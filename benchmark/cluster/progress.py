@@ -1,15 +1,16 @@
 """Progress of work that runs in other processes: an actor that hears of it, a bar that shows it."""
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import ray
 from tqdm import tqdm
 
+from benchmark.common.progress import Progress
+
 
 @ray.remote(num_cpus=0)
-class Board:
+class StatusActor:
     """The last that each worker said."""
 
     def __init__(self) -> None:
@@ -25,18 +26,18 @@ class Board:
         return "; ".join(f"{who}: {text}" for who, text in sorted(self.said.items()))
 
 
-def teller(board: Any, who: str) -> Callable[[int, int, str], None]:
-    """A ``Progress`` that tells the board, at most once a percent."""
+def reporter(status: Any, who: str) -> Progress:
+    """A ``Progress`` that reports to a ``StatusActor``, at most once a percent."""
     last = ""
 
-    def tell(done: int, total: int, text: str) -> None:
+    def report(done: int, total: int, text: str) -> None:
         nonlocal last
         words = f"{text} {100 * done // max(1, total)} %"
         if words != last:
             last = words
-            board.say.remote(who, words)
+            status.say.remote(who, words)
 
-    return tell
+    return report
 
 
 class Bar(tqdm):

@@ -1,0 +1,1 @@
+"""The configuration: composed by Hydra, typed and checked by one schema."""

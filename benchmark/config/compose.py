@@ -1,6 +1,7 @@
-"""The command line's words -> one checked configuration. Hydra composes it; this says what is wrong in one line."""
+"""The command line's words -> one typed configuration. Hydra composes it; this says what is wrong in one line."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -13,99 +14,78 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark import competitors
-from benchmark.config import options
-from benchmark.errors import InputError
-from benchmark.config.options import Blocks, one_of, or_null, positive, whole
 from benchmark.common.suggest import choose
+from benchmark.config.options import MethodOptions, defaults, parse
+from benchmark.config.schema import Config, DataOptions, EncoderOptions
+from benchmark.errors import InputError
 
-GROUPS = ("data", "encoder", "pretraining", "cluster")
+GROUPS = ("data", "encoder")
+MODULE = "benchmark.config.conf"
+SECTIONS = ("data", "old", "new", "method_options")
+"""What is composed of groups, and not of the schema's own defaults."""
 
-CHECKS: dict[str, options.Check] = {
-    "seed": whole(0),
-    "protocol": one_of("agreement", "val_labels"),
-    "teacher.training": one_of("probe", "finetune"),
-    "teacher.solver": one_of("lbfgs", "adam"),
-    "teacher.learning_rate": positive,
-    "teacher.epochs": whole(1),
-    "teacher.batch_size": whole(1),
-    "oracle.learning_rate": positive,
-    "oracle.epochs": whole(1),
-    "oracle.batch_size": whole(1),
-    "search.space": one_of("default", "paper"),
-    "search.trials": whole(1),
-    "search.folds": one_of("first", "each"),
-    "search.batch": whole(1),
-    "search.scheduler": one_of("none", "asha", "median"),
-    "search.reports": whole(1),
-    "search.max_failures": whole(0),
-    "features.batch_size": or_null(whole(1)),
-    "features.dtype": one_of("float32", "bfloat16"),
-    "cluster.cpus_per_trial": positive,
-    "cluster.object_store_mb": whole(80),
-    "resume": one_of(True, False),
-    "overwrite": one_of(True, False),
-}
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What there is to choose from: rooms above this one know it."""
+
+    data: Mapping[str, type[DataOptions]]
+    methods: Mapping[str, type[MethodOptions]]
+    """Options of every method, also of those that have none."""
+    searchable: tuple[str, ...]
+    published: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Published options by method and experiment."""
+
+    @property
+    def sections(self) -> list[str]:
+        """Methods that have options: sections of the configuration."""
+        return [name for name, options in self.methods.items() if options.model_fields]
 
 
 def choices(group: str) -> list[str]:
     """The files of a group of ``conf``."""
-    folder = resources.files("benchmark.config.conf").joinpath(group)
+    folder = resources.files(MODULE).joinpath(group)
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load(words: Sequence[str]) -> dict[str, Any]:
-    """The resolved configuration of ``experiment=<name> key=value ...``; InputError for anything it does not know."""
-    overrides = _parse(words)
-    experiment = "quickstart"
-    groups, values = [], []
-    for override in overrides:
-        if override.key_or_group == "experiment":
-            experiment = str(override.value())
-        elif override.key_or_group in GROUPS:
-            groups.append(override)
-        else:
-            values.append(override)
-    if experiment not in choices("experiment"):
-        raise InputError(f"unknown experiment={experiment}; {choose(experiment, choices('experiment'))}")
-    for override in groups:
-        if override.value() not in choices(override.key_or_group):
-            known = choices(override.key_or_group)
-            raise InputError(f"unknown {override.input_line}; {choose(str(override.value()), known)}")
-    paper = any(o.key_or_group == "search.space" and o.value() == "paper" for o in values)
-    store = ConfigStore.instance()
-    for name in competitors.searchable():
-        defaults = {key: option.default for key, option in competitors.options(name).items()}
-        store.store(group="method", name=name, node=defaults)
-    first = [f"+method@{name}={name}" for name in competitors.searchable()] + [f"+experiment={experiment}"]
+def load(words: Sequence[str], catalogue: Catalogue) -> Config:
+    """The configuration of ``experiment=<name> key=value ...``.
+
+    Raises
+    ------
+    InputError
+        For a word that cannot be read, a name or option that is not known, and a value that an option does not take.
+    """
+    experiment, groups, values = _sorted(_parsed(words), catalogue)
+    _register(catalogue)
+    first = [f"+method@{name}={name}" for name in catalogue.sections] + [f"+experiment={experiment}"]
     # Data that is given in place of an experiment's own may change the experiment's scale: conf/scale/<data>.yaml.
     given = [str(override.value()) for override in groups if override.key_or_group == "data"]
-    data = [name for name in given[-1:] if name in choices("scale") and name != _compose(first)["data"]["name"]]
+    scale = [name for name in given[-1:] if name in choices("scale") and name != _composed(first)["data"]["name"]]
     first += [line for override in groups if (line := override.input_line)]
-    first += [f"+scale={name}" for name in data]
-    if paper:  # what was published comes before what the experiment or its scale says, and only the user's word after
-        points = {name: _point(name, experiment) for name in competitors.searchable()}
-        first += ["search.trials=1"]
-        first += [f"{name}.{key}={value}" for name, point in points.items() for key, value in point.items()]
-    _check_keys(_compose(first), values)
-    config = _compose(first + [line for override in values if (line := override.input_line)])
-    _check_values(config)
+    first += [f"+scale={name}" for name in scale]
+    if any(override.key_or_group == "search.space" and override.value() == "paper" for override in values):
+        # What was published comes before what the experiment or its scale says, and only the user's word after it.
+        first += ["search.trials=1", *_published(experiment, catalogue)]
+    _check_keys(_composed(first), values)
+    config = _typed(_composed(first + [line for override in values if (line := override.input_line)]), catalogue)
+    check_methods(config, catalogue)
     return config
 
 
-def _point(method: str, experiment: str) -> dict[str, Any]:
-    """The published options of a method in an experiment: a search space of one point. InputError if the bridge has
-    none; a method that the paper did not tune keeps its own space."""
-    published = competitors.search_space(method).PAPER
-    if method == "bridge" and experiment not in published:
-        raise InputError(
-            f"search.space=paper, but the paper has no {experiment}; choose one of {', '.join(published)} or "
-            "search.space=default"
-        )
-    return dict(published.get(experiment, {}))
+def check_methods(config: Config, catalogue: Catalogue) -> None:
+    """InputError for a method that is not known or has no search space, and for options that contradict each other."""
+    for name in config.methods:
+        if name not in catalogue.searchable:
+            raise InputError(f"methods: {name!r} has no search space; {choose(name, catalogue.searchable)}")
+    for name in config.references:
+        if name not in catalogue.methods:
+            raise InputError(f"references: unknown method {name!r}; {choose(name, catalogue.methods)}")
+    for name in config.methods:
+        config.method_options[name].check(config, None)
 
 
-def _parse(words: Sequence[str]) -> list[Override]:
+def _parsed(words: Sequence[str]) -> list[Override]:
     parsed = []
     for word in words:
         try:
@@ -120,10 +100,50 @@ def _parse(words: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _compose(overrides: list[str]) -> dict[str, Any]:
+def _sorted(overrides: Sequence[Override], catalogue: Catalogue) -> tuple[str, list[Override], list[Override]]:
+    """The experiment, choices of groups, and values."""
+    experiment, groups, values = "quickstart", [], []
+    for override in overrides:
+        if override.key_or_group == "experiment":
+            experiment = str(override.value())
+        else:
+            (groups if override.key_or_group in GROUPS else values).append(override)
+    if experiment not in choices("experiment"):
+        raise InputError(f"unknown experiment={experiment}; {choose(experiment, choices('experiment'))}")
+    for override in groups:
+        known = sorted(catalogue.data) if override.key_or_group == "data" else choices(override.key_or_group)
+        if override.value() not in known:
+            raise InputError(f"unknown {override.input_line}; {choose(str(override.value()), known)}")
+    return experiment, groups, values
+
+
+def _register(catalogue: Catalogue) -> None:
+    """Give Hydra the defaults that the schema declares."""
+    store = ConfigStore.instance()
+    base = {name: value for name, value in defaults(Config).items() if name not in SECTIONS}
+    encoder = {name: value for name, value in defaults(EncoderOptions).items() if value}
+    store.store(name="schema", node={**base, "old": encoder, "new": encoder})
+    for name, options in catalogue.data.items():
+        store.store(group="data", name=name, node=defaults(options))
+    for method in catalogue.sections:
+        store.store(group="method", name=method, node=defaults(catalogue.methods[method]))
+
+
+def _published(experiment: str, catalogue: Catalogue) -> Iterator[str]:
+    """Overrides that make a search space one point: the published one. A method without any keeps its own space."""
+    for method, points in catalogue.published.items():
+        if points and experiment not in points:
+            raise InputError(
+                f"search.space=paper, but the paper has no {experiment}; choose one of {', '.join(points)} or "
+                "search.space=default"
+            )
+        yield from (f"{method}.{key}={value}" for key, value in points.get(experiment, {}).items())
+
+
+def _composed(overrides: list[str]) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("benchmark.config.conf", version_base=None):
+        with initialize_config_module(MODULE, version_base=None):
             container = OmegaConf.to_container(compose("config", overrides=overrides), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"{error}; see python -m benchmark --help") from None
@@ -131,17 +151,27 @@ def _compose(overrides: list[str]) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _typed(values: dict[str, Any], catalogue: Catalogue) -> Config:
+    given = {name: values.pop(name) for name in catalogue.sections}
+    methods = {name: parse(options, given.get(name, {}), f"{name}.") for name, options in catalogue.methods.items()}
+    name = values["data"]["name"]
+    if name not in catalogue.data:
+        raise InputError(f"data.name={name}: unknown data set; {choose(str(name), sorted(catalogue.data))}")
+    data = parse(catalogue.data[name], values.pop("data"), "data.")
+    return parse(Config, {**values, "data": data, "method_options": methods})
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key with its dotted name, inner nodes too."""
     for key, value in config.items():
         name = f"{prefix}{key}"
         yield name, value
         if isinstance(value, Mapping):
-            yield from flatten(value, f"{name}.")
+            yield from _flat(value, f"{name}.")
 
 
 def _check_keys(config: Mapping[str, Any], overrides: Sequence[Override]) -> None:
-    known = dict(flatten(config))
+    known = dict(_flat(config))
     for override in overrides:
         key = override.key_or_group
         if key not in known:
@@ -161,38 +191,3 @@ def _close(key: str, leaves: Sequence[str]) -> str:
         return f"did you mean {' or '.join(same_end[:3])}?"
     words = choose(key, leaves)
     return words if words.startswith("did you") else "python -m benchmark --help prints all options"
-
-
-def _check_values(config: Mapping[str, Any]) -> None:
-    known = dict(flatten(config))
-    for name, check in CHECKS.items():
-        accepted = check(known[name], None)
-        if accepted:
-            raise InputError(f"{name}={known[name]} cannot be used; give {accepted}")
-    for name in ("methods", "references"):
-        listed = config[name]
-        if not isinstance(listed, list) or (name == "methods" and not listed):
-            raise InputError(f"{name}={listed} cannot be used; give a list such as [bridge,kd_logits]")
-    for name in config["methods"]:
-        if name not in competitors.searchable():
-            raise InputError(f"methods: {name!r} has no search space; {choose(str(name), competitors.searchable())}")
-    for name in config["references"]:
-        competitors.check_name(str(name))
-    seeds = config["final"]["seeds"]
-    if not isinstance(seeds, list) or not seeds or any(whole(0)(seed, None) for seed in seeds):
-        raise InputError(f"final.seeds={seeds} cannot be used; give a list of whole numbers such as [0,1,2]")
-    name = config["name"]
-    if not isinstance(name, str) or not name or name.startswith(".") or "/" in name:
-        raise InputError(f"name={name} cannot be used; give a folder name without slashes")
-    check_methods(config)
-
-
-def check_methods(config: Mapping[str, Any], blocks: Blocks | None = None) -> None:
-    """Check the options of every method, alone and together; with ``blocks``, the positions too."""
-    for name in competitors.searchable():
-        options.check(name, competitors.options(name), config[name], blocks)
-    for name in config["methods"]:
-        contradiction = getattr(competitors.search_space(name), "contradiction", lambda *_: None)
-        found = contradiction(config[name], config)
-        if found:
-            raise InputError(found)

@@ -70,19 +70,22 @@ class Described:
     """One line of the table of options."""
 
     name: str
-    default: str
+    value: str
     accepted: str
     help: str
 
 
 def described(model: type[Options], values: Mapping[str, Any], prefix: str = "") -> Iterator[Described]:
-    """Every option of a model with its value in ``values``, nested ones too."""
+    """Every option of a model that is in ``values``, with its value there; nested ones too."""
     for name, field in model.model_fields.items():
-        nested, value = _nested(field), values.get(name)
+        nested = _nested(field)
+        if name not in values:
+            continue
         if nested:
-            yield from described(nested, value or {}, f"{prefix}{name}.")
+            yield from described(nested, values[name], f"{prefix}{name}.")
         else:
-            yield Described(f"{prefix}{name}", written(value), accepted(model, field), field.description or "")
+            value = written(values[name])
+            yield Described(f"{prefix}{name}", value, accepted(model, field), field.description or "")
 
 
 def written(value: Any) -> str:
@@ -105,7 +108,11 @@ def accepted(model: type[Options], field: FieldInfo) -> str:
     kinds = _alternatives(field.annotation)
     if float in kinds:
         kinds = tuple(kind for kind in kinds if kind is not int)
-    words = str(said) if said else " or ".join(dict.fromkeys(_words(kind, field) for kind in kinds if kind is not types.NoneType))
+    words = (
+        str(said)
+        if said
+        else " or ".join(dict.fromkeys(_words(kind, field) for kind in kinds if kind is not types.NoneType))
+    )
     return f"{words}, or null{model.null_means}" if types.NoneType in kinds else words
 
 
@@ -128,7 +135,12 @@ def _words(kind: Any, field: FieldInfo) -> str:
         return "one of true, false"
     if kind is str:
         return "text"
-    bounds = {name: value for part in field.metadata for name in ("ge", "gt", "le", "lt") if (value := getattr(part, name, None)) is not None}
+    bounds = {
+        name: value
+        for part in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if (value := getattr(part, name, None)) is not None
+    }
     number = "a whole number" if kind is int else "a number"
     low = f" of at least {bounds['ge']:g}" if "ge" in bounds else f" above {bounds['gt']:g}" if "gt" in bounds else ""
     high = f"at most {bounds['le']:g}" if "le" in bounds else f"below {bounds['lt']:g}" if "lt" in bounds else ""

@@ -65,7 +65,9 @@ class PretrainingOptions(Options):
 class TeacherOptions(Options):
     """The model that listens to the old modality."""
 
-    training: Literal["probe", "finetune"] = option("probe", "probe: frozen encoder, linear head | finetune: all weights")
+    training: Literal["probe", "finetune"] = option(
+        "probe", "probe: frozen encoder, linear head | finetune: all weights"
+    )
     solver: Literal["lbfgs", "adam"] = option(
         "lbfgs", "of the probe: lbfgs (penalty by cross-validation over training subjects) | adam (the paper's)"
     )
@@ -92,7 +94,9 @@ class SearchOptions(Options):
 class FinalOptions(Options):
     """The evaluation on test of what was chosen."""
 
-    seeds: list[int] = option([0, 1, 2], "of the chosen configuration", accepts="a list of whole numbers such as [0,1,2]")
+    seeds: list[int] = option(
+        [0, 1, 2], "of the chosen configuration", accepts="a list of whole numbers such as [0,1,2]"
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -105,7 +109,9 @@ class FinalOptions(Options):
 class FeatureOptions(Options):
     """Outputs of the frozen encoders, computed once and kept in the cache."""
 
-    batch_size: int | None = option(None, "windows at once; null: 8 on a CPU (more leaves its cache), 64 elsewhere", ge=1)
+    batch_size: int | None = option(
+        None, "windows at once; null: 8 on a CPU (more leaves its cache), 64 elsewhere", ge=1
+    )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "float32: as computed | bfloat16: half the size, values within 2**-8 of themselves"
     )
@@ -126,7 +132,9 @@ class Config(Options):
 
     name: str = option("", "results/<name>")
     experiment: str = option("", "what all this starts from: conf/experiment/<name>.yaml")
-    shape: Literal["wesad", "isruc", "fog"] | None = option(None, "the shape that data=simulated take in this experiment")
+    shape: Literal["wesad", "isruc", "fog"] | None = option(
+        None, "the shape that data=simulated take in this experiment"
+    )
     results: str = option("results", "folder of all runs")
     cache: str = option("results/.cache", "data, weights, teachers and features that runs share")
     seed: int = option(0, "of splits, pre-training, teacher and search", ge=0)
@@ -155,7 +163,9 @@ class Config(Options):
     final: FinalOptions = option(FinalOptions(), "")
     features: FeatureOptions = option(FeatureOptions(), "")
     cluster: ClusterOptions = option(ClusterOptions(), "")
-    method_options: dict[str, SerializeAsAny[MethodOptions]] = option({}, "by method; on the command line <method>.<option>")
+    method_options: dict[str, SerializeAsAny[MethodOptions]] = option(
+        {}, "by method; on the command line <method>.<option>"
+    )
 
     @field_validator("name")
     @classmethod
@@ -175,4 +185,4 @@ class Config(Options):
         """As it stands in ``config.yaml``: plain values, a method's options under its name."""
         found = self.model_dump()
         of_methods = found.pop("method_options")
-        return {**found, **of_methods}
+        return {**found, **{name: options for name, options in of_methods.items() if options}}

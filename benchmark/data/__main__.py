@@ -1,13 +1,11 @@
-"""``python -m benchmark.datasets list | check NAME | fetch NAME``: what there is, what is in it, and how to get it."""
+"""``python -m benchmark.data list | check NAME | fetch NAME``: what there is, what is in it, and how to get it."""
 
 import argparse
 import inspect
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +13,7 @@ from tqdm import tqdm
 from yaml import YAMLError
 
 from benchmark.common.terminal import exit_code
+from benchmark.config.schema import DataOptions
 from benchmark.data import registry
 from benchmark.errors import InputError
 
@@ -49,44 +48,35 @@ def listing() -> str:
 
 def check(name: str, words: Sequence[str], root: str | None, seed: int) -> int:
     """Read all of a data set and print what is in it. The exit code: 2 if something cannot be read."""
-    from benchmark import inspection  # not before the words are understood: it imports torch
+    from benchmark.data import inspection  # not before the words are understood: it imports torch
 
     kind = registry.dataset_class(name)
-    options, split = _options(name, words)
-    if root is not None:
-        options["root"] = root
+    options = _options(name, words, root)
     total = len(registry.build(name, options).subjects())
     with tqdm(desc=f"reading {name}", total=total, unit="subject") as bar:
-        report = inspection.inspect(name, options, split, seed, bar)
+        report = inspection.inspect(options, seed, bar)
     print(inspection.text(report, name))
     print(f"licence: {kind.licence}\ncite: {kind.citation}")
     return 2 if report.errors else 0
 
 
-def _options(name: str, words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The data set's options and its split, changed by ``key=value`` words."""
+def _options(name: str, words: Sequence[str], root: str | None) -> DataOptions:
+    """The data set's options, changed by ``key=value`` words."""
     for word in words:
         if "=" not in word:
             raise InputError(f"cannot read {word!r}; write key=value, for example seconds=20 or split.kind=kfold")
-    text = resources.files("benchmark.config.conf").joinpath("data", f"{name}.yaml").read_text(encoding="utf-8")
     try:
-        given = OmegaConf.from_dotlist([word.removeprefix("data.") for word in words])
-        merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(text), given), resolve=True)
-        chosen = OmegaConf.to_container(given)
+        given = OmegaConf.to_container(OmegaConf.from_dotlist([word.removeprefix("data.") for word in words]))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise InputError(f"cannot read {' '.join(words)}: {error}; write key=value") from None
-    assert isinstance(merged, dict)
-    assert isinstance(chosen, dict)
-    options = {str(key): value for key, value in chosen.items() if key not in registry.NOT_OPTIONS}
-    split = merged["split"]
-    if not isinstance(split, dict):
-        raise InputError(f"split is {split!r}; give for example split.kind=kfold")
-    return options, {str(key): value for key, value in split.items()}
+    assert isinstance(given, dict)
+    values = {str(key): value for key, value in given.items()}
+    return registry.options_of(name, values if root is None else {**values, "root": root})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit code, as in ``exit_code``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.datasets", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmark.data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="data sets: what they are, licence, citation, how to get them")
     read = commands.add_parser("check", help="read all of a data set and say what is in it")
@@ -94,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     read.add_argument("--root", help="folder of the recordings")
     read.add_argument("--seed", type=int, default=0, help="of the split")
     read.add_argument(
-        "words", nargs="*", metavar="key=value", help="options of the data set, as in conf/data/NAME.yaml"
+        "words", nargs="*", metavar="key=value", help="options of the data set, such as seconds=20 or split.kind=kfold"
     )
     get = commands.add_parser("fetch", help="download a data set, where its publisher lets a program do that")
     get.add_argument("name", help="data set")
@@ -115,7 +105,7 @@ def _run(given: argparse.Namespace) -> int:
     else:
         folder = given.folder or Path("recordings") / given.name
         registry.dataset_class(given.name).fetch(folder)
-        print(f"{folder}: complete; python -m benchmark.datasets check {given.name} --root {folder}")
+        print(f"{folder}: complete; python -m benchmark.data check {given.name} --root {folder}")
     return 0
 
 

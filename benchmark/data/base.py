@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmark.errors import InputError
+from benchmark.common.keys import array_digest
+from benchmark.config.schema import DataOptions
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Dataset(ABC):
     """A reader of one data set: one file in this package, with its options declared beside it."""
 
     Options: ClassVar[type[DataOptions]]
-    """What its constructor takes."""
+    """What its constructor takes, with ``name`` the data set's."""
     name: str
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
@@ -54,6 +56,10 @@ class Dataset(ABC):
     published: ClassVar[Published | None] = None
     code: ClassVar[tuple[ModuleType, ...]] = ()
     """Modules besides its own and ``preparation`` that make its windows: a cache knows their version."""
+
+    @abstractmethod
+    def __init__(self, options: DataOptions):
+        """``options`` are of the class ``Options``. Raises InputError for a root that is not there."""
 
     @classmethod
     def fetch(cls, folder: Path) -> None:

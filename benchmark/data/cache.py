@@ -1,15 +1,13 @@
 """Windows on disk: read once, one Arrow file per subject, memory-mapped by every process that needs them.
 
-A cache folder is named by a hash over everything that changes the windows, so a stale one is never read. A subject's
+A cache folder is named by a digest of everything that changes the windows, so a stale one is never read. A subject's
 file is written to a temporary name and renamed when whole, so an interrupted run goes on where it stopped and several
 processes may fill one folder at once.
 """
 
-import hashlib
-import inspect
-import json
 import os
 import re
+import sys
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,13 +21,14 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from benchmark.data.signals import preparation
 from benchmark.common.files import atomic_write
+from benchmark.common.keys import digest, source_digest
+from benchmark.common.machine import cores
 from benchmark.common.progress import Progress
 from benchmark.data.base import Dataset, PairedWindows, SubjectWindows, Windows
-from benchmark.errors import InputError
-from benchmark.common.machine import cores
+from benchmark.data.signals import preparation
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 FORMAT = 1
 MEMORY_PER_READER = 1 << 30  # bytes; a night of ISRUC takes about half of it
@@ -82,18 +81,16 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
 
 
 def content_key(dataset: Dataset) -> str:
-    """sha256 over the data set's own key, the code that makes its windows, and the libraries' versions."""
-    source = Path(inspect.getfile(type(dataset))).read_bytes()
-    for module in (preparation, *dataset.code):
-        source += Path(inspect.getfile(module)).read_bytes()
-    content = {
-        "format": FORMAT,
-        "dataset": dataset.name,
-        "key": dataset.key(),
-        "code": hashlib.sha256(source).hexdigest(),
-        "versions": {name: version(name) for name in ("numpy", "scipy")},
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    """A digest of the data set's own key, the code that makes its windows, and the libraries' versions."""
+    return digest(
+        {
+            "format": FORMAT,
+            "dataset": dataset.name,
+            "key": dataset.key(),
+            "code": source_digest(sys.modules[type(dataset).__module__], preparation, *dataset.code),
+            "versions": {name: version(name) for name in ("numpy", "scipy")},
+        }
+    )
 
 
 class MappedWindows(Windows):

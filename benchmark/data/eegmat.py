@@ -7,17 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from pydantic import field_validator, model_validator
 
-from benchmark.data.formats import edf
-from benchmark.data import options
+from benchmark.config.options import option
+from benchmark.config.schema import DataOptions, SplitOptions
+from benchmark.data import fields
 from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.formats import edf
 from benchmark.data.formats.edf import read_edf
-from benchmark.errors import InputError
 from benchmark.data.signals.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
@@ -33,43 +36,68 @@ CONDITIONS = {"1": "rest", "2": "arithmetic"}
 FILES = "https://physionet.org/files/eegmat/1.0.0/"
 
 
+class EEGMATOptions(DataOptions):
+    """EEGMAT, read from the EDF files of PhysioNet."""
+
+    name: Literal["eegmat"] = option("eegmat", "data set")
+    root: str | None = option(None, "folder of SubjectNN_1.edf and SubjectNN_2.edf")
+    rest_seconds: float = option(60.0, "the last so many seconds of rest are used", ge=1)
+    task_seconds: float = option(60.0, "the first so many seconds of the task", ge=1)
+    seconds: float = option(10.0, "window length", ge=1)
+    stride: float = option(5.0, fields.STRIDE, gt=0)
+    reference: Literal["average"] | None = option(
+        None, "null: as recorded, against the ears; average: over the 19 channels"
+    )
+    eeg_bandpass: list[float] | None = option(
+        None,
+        "the files are band-passed at 0.5-45 Hz already",
+        accepts=f"[low, high] in Hz with 0 < low < high < {RATE / 2:g}",
+    )
+    eeg: fields.Preparation = fields.preparation([{"resample_poly": 200}])
+    ecg: fields.Preparation = fields.preparation(
+        [{"bandpass_fir": [0.05, 47]}, {"resample_linear": 100}, {"zscore": "recording"}]
+    )
+    split: SplitOptions = fields.split(
+        SplitOptions(kind="kfold", folds=5, train=0.4, val=0.2, pair=0.4),
+        "train, val, pair: fractions of the subjects that are not in test",
+    )
+
+    @field_validator("eeg_bandpass")
+    @classmethod
+    def _check_band(cls, band: list[float] | None) -> list[float] | None:
+        if band is not None and (len(band) != 2 or not 0 < band[0] < band[1] < RATE / 2):
+            fields.refuse()
+        return band
+
+    @model_validator(mode="after")
+    def _check_kept(self) -> Self:
+        for name, kept in (("rest_seconds", self.rest_seconds), ("task_seconds", self.task_seconds)):
+            if kept < self.seconds:
+                raise ValueError(
+                    f"data.{name}={kept:g} cannot be used; give a number of at least data.seconds, {self.seconds:g}"
+                )
+        return self
+
+
 class EEGMAT(Dataset):
     """EEG (uV) and ECG (mV, usually standardised) of the same 10 s or so, one class per recording."""
 
+    Options = EEGMATOptions
     name = "eegmat"
     modalities = ("eeg", "ecg")
     licence = "Open Data Commons Attribution License 1.0"
     citation = "Zyma et al., Data 4(1):14, 2019, doi 10.3390/data4010014; PhysioNet eegmat 1.0.0, doi 10.13026/C2JQ1P"
-    how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/; python -m benchmark.datasets fetch eegmat"
+    how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/; python -m benchmark.data fetch eegmat"
     published = Published(subjects=36)
     code = (edf,)
 
-    def __init__(
-        self,
-        *,
-        root: str | Path | None,
-        rest_seconds: float,
-        task_seconds: float,
-        seconds: float,
-        stride: float,
-        reference: str | None,
-        eeg_bandpass: Sequence[float] | None,
-        eeg: Stages,
-        ecg: Stages,
-    ):
+    def __init__(self, options: EEGMATOptions):
         self.classes = ("rest", "arithmetic")
-        self.seconds = options.number("seconds", seconds, least=1)
-        self.stride = options.number("stride", stride, above=0)
-        self.kept = {
-            "rest": options.number("rest_seconds", rest_seconds, least=self.seconds),
-            "arithmetic": options.number("task_seconds", task_seconds, least=self.seconds),
-        }
-        self.reference = options.choice("reference", reference, (None, "average"))
-        self.eeg_bandpass = options.band("eeg_bandpass", eeg_bandpass)
-        if self.eeg_bandpass and self.eeg_bandpass[1] >= RATE / 2:
-            raise InputError(f"option data.eeg_bandpass is {eeg_bandpass!r}; the upper edge must be below {RATE / 2:g}")
-        self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "ecg": options.stages("ecg", ecg)}
-        self.root = options.folder("root", root, "SubjectNN_1.edf and SubjectNN_2.edf", self.how_to_get)
+        self.seconds, self.stride = options.seconds, options.stride
+        self.kept = {"rest": options.rest_seconds, "arithmetic": options.task_seconds}
+        self.reference, self.eeg_bandpass = options.reference, options.eeg_bandpass
+        self.stages: dict[str, Stages] = {"eeg": options.eeg, "ecg": options.ecg}
+        self.root = fields.folder(options.root, "SubjectNN_1.edf and SubjectNN_2.edf", self.how_to_get)
 
     @classmethod
     def fetch(cls, folder: Path, url: str = FILES) -> None:

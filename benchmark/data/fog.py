@@ -9,15 +9,16 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
+from pydantic import field_validator
 
-from benchmark.data import options
+from benchmark.config.options import option
+from benchmark.config.schema import DataOptions, SplitOptions
+from benchmark.data import fields
 from benchmark.data.base import Dataset, Published, SubjectWindows
-from benchmark.errors import InputError
+from benchmark.data.formats import delimited
 from benchmark.data.signals.preparation import (
     Stages,
     check_stages,
@@ -28,6 +29,7 @@ from benchmark.data.signals.preparation import (
     starts_of,
 )
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 RATE = 500.0
 N_COLUMNS = 61
@@ -49,12 +51,44 @@ EMG = ("EMG1", "EMG2", "EMG3")
 API = "https://data.mendeley.com/public-api/datasets/r8gmbtv7w2"
 VERSION = 3
 HEADERS = {"Accept": "application/vnd.mendeley-public-dataset.1+json"}
-BLOCK = 4 << 20  # bytes of text that are parsed at once
+
+
+class FOGOptions(DataOptions):
+    """FOG, read from the publisher's filtered texts."""
+
+    name: Literal["fog"] = option("fog", "data set")
+    root: str | None = option(None, "folder of FilteredData/")
+    subjects: list[int | str] | None = option(
+        ["008"], "the paper's; null: all twelve", accepts="a list of subjects such as [008,009]", min_length=1
+    )
+    seconds: float = option(3.0, "window length", ge=0.5)
+    stride: float = option(0.3, fields.STRIDE, gt=0)
+    label_share: float = option(0.8, "share of a window's samples that must have its label", gt=0.5, le=1)
+    channels: list[str] = option(
+        ["F3", "C3", "O1", "F4", "C4", "O2"],
+        "of the 25 of the EEG",
+        accepts=f"a list of EEG channels, each once, of {', '.join(EEG_COLUMNS)}",
+    )
+    eeg: fields.Preparation = fields.preparation([{"resample_linear": 200}])
+    emg: fields.Preparation = fields.preparation([{"resample_linear": 130}, {"zscore": "recording"}])
+    split: SplitOptions = fields.split(
+        SplitOptions(kind="paper", units="windows", train=33, val=11, pair=33, test=22, folds=5, block_seconds=30),
+        "paper: windows at random, so that overlapping ones lie on both sides and rows are marked | blocked: blocks of "
+        "block_seconds with a gap of a window between parts | the others: with subjects=null",
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _check_channels(cls, channels: list[str]) -> list[str]:
+        if not channels or len(set(channels)) != len(channels) or not set(channels) <= set(EEG_COLUMNS):
+            fields.refuse()
+        return channels
 
 
 class FOG(Dataset):
     """EEG (uV) and EMG (standardised over the recording) in short windows, freezing or not."""
 
+    Options = FOGOptions
     name = "fog"
     modalities = ("eeg", "emg")
     licence = "CC BY 4.0"
@@ -62,38 +96,23 @@ class FOG(Dataset):
         "Zhang et al., Scientific Data 9:606, 2022, doi 10.1038/s41597-022-01713-8; Li, Mendeley Data, V3, 2021, "
         "doi 10.17632/r8gmbtv7w2.3"
     )
-    how_to_get = (
-        "Mendeley Data, https://data.mendeley.com/datasets/r8gmbtv7w2/3; python -m benchmark.datasets fetch fog"
-    )
+    how_to_get = "Mendeley Data, https://data.mendeley.com/datasets/r8gmbtv7w2/3; python -m benchmark.data fetch fog"
     published = Published(subjects=12)
+    code = (delimited,)
 
-    def __init__(
-        self,
-        *,
-        root: str | Path | None,
-        subjects: Sequence[str] | None,
-        seconds: float,
-        stride: float,
-        label_share: float,
-        channels: Sequence[str],
-        eeg: Stages,
-        emg: Stages,
-    ):
+    def __init__(self, options: FOGOptions):
         self.classes = ("walking", "freezing")
-        self.seconds = options.number("seconds", seconds, least=0.5)
-        self.stride = options.number("stride", stride, above=0)
-        self.label_share = options.number("label_share", label_share, above=0.5, most=1)
-        self.channels = tuple(
-            options.choice("channels", one, EEG_COLUMNS) for one in options.items("channels", channels)
+        self.seconds, self.stride, self.label_share = options.seconds, options.stride, options.label_share
+        self.channels = tuple(options.channels)
+        self.chosen = (
+            None
+            if options.subjects is None
+            else {f"{one:03d}" if isinstance(one, int) else one for one in options.subjects}
         )
-        if not self.channels or len(set(self.channels)) != len(self.channels):
-            raise InputError(f"option data.channels is {channels!r}; give each EEG channel once, such as [F3, C3]")
-        chosen = None if subjects is None else options.items("subjects", subjects)
-        self.chosen = None if chosen is None else {f"{one:03d}" if isinstance(one, int) else str(one) for one in chosen}
-        self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "emg": options.stages("emg", emg)}
-        given = options.folder("root", root, "FilteredData/001 to 012", self.how_to_get)
+        self.stages: dict[str, Stages] = {"eeg": options.eeg, "emg": options.emg}
+        given = fields.folder(options.root, "FilteredData/001 to 012", self.how_to_get)
         inner = (given / name for name in ("FilteredData", "Filtered Data"))
-        self.root = next((folder for folder in inner if folder.is_dir()), given)
+        self.root = next((path for path in inner if path.is_dir()), given)
 
     @classmethod
     def fetch(cls, folder: Path, url: str = API) -> None:
@@ -132,12 +151,10 @@ class FOG(Dataset):
         else:
             if unknown := self.chosen - set(found):
                 raise InputError(
-                    f"option data.subjects names {min(unknown)!r}, {self.root} has {', '.join(found)}; give some of "
+                    f"data.subjects names {min(unknown)!r}, {self.root} has {', '.join(found)}; give some of "
                     "these, or null for all"
                 )
             chosen = sorted(self.chosen)
-        if not chosen:
-            raise InputError("option data.subjects is []; name at least one, or null for all")
         for name in chosen:
             if not self.files(name):
                 raise InputError(f"{self.root / name}: no task_k.txt in it; download it again")
@@ -179,8 +196,7 @@ class FOG(Dataset):
                     f"{file}: which columns hold the EMG of {session} was not published; known are "
                     f"{', '.join(sorted(EMG_COLUMNS))}: leave that folder out"
                 )
-            columns = [*eeg_columns, *EMG_COLUMNS[session], LABEL]
-            values = read_columns(file, columns)
+            values = read_task(file, [*eeg_columns, *EMG_COLUMNS[session]])
             state = values[-1].astype(np.int64)
             duration = min(
                 [len(state) / RATE]
@@ -211,42 +227,14 @@ class FOG(Dataset):
         )
 
 
-def read_columns(file: Path, columns: Sequence[int]) -> np.ndarray:
-    """Columns of a task's text, float64 (len(columns), T); the label's, if asked for, is checked to be 0 or 1.
-
-    The text is streamed: no more than a block of it is held.
-    """
-    names = [f"f{column}" for column in columns]
-    try:
-        with file.open("rb") as stream:
-            found = stream.readline(1 << 16).count(b",") + 1
-        if found != N_COLUMNS:
-            raise InputError(f"{file}: {found} columns, not {N_COLUMNS}; use the publisher's files")
-        reader = pa.csv.open_csv(
-            file,
-            read_options=pa.csv.ReadOptions(autogenerate_column_names=True, block_size=BLOCK, use_threads=False),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=names, column_types=dict.fromkeys(names, pa.float64()), null_values=[]
-            ),
-        )
-        blocks = [np.stack([block.column(name).to_numpy() for name in names]) for block in reader]
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download it again") from None
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise InputError(f"{file}: not {N_COLUMNS} columns of numbers ({error}); download it again") from None
-    values = np.concatenate(blocks, axis=1) if blocks else np.empty((len(names), 0))
-    if not np.isfinite(values).all():
-        row, sample = np.argwhere(~np.isfinite(values.T))[0][::-1]
+def read_task(file: Path, columns: Sequence[int]) -> np.ndarray:
+    """Columns of a task's text, float64 (len(columns) + 1, T); the last row is the label, checked to be 0 or 1."""
+    values = delimited.read_columns(file, [*columns, LABEL], N_COLUMNS)
+    label = values[-1]
+    if not np.isin(label, (0, 1)).all():
+        sample = int(np.flatnonzero(~np.isin(label, (0, 1)))[0])
         raise InputError(
-            f"{file}: line {sample + 1} holds {values[row, sample]:g} in column {columns[row]}, not a finite number; "
-            "download it again"
+            f"{file}: line {sample + 1} has the label {label[sample]:g} in column {LABEL}; labels are 0 and 1, use "
+            "the publisher's files"
         )
-    if LABEL in columns:
-        label = values[list(columns).index(LABEL)]
-        if not np.isin(label, (0, 1)).all():
-            sample = int(np.flatnonzero(~np.isin(label, (0, 1)))[0])
-            raise InputError(
-                f"{file}: line {sample + 1} has the label {label[sample]:g} in column {LABEL}; labels are 0 and 1, use "
-                "the publisher's files"
-            )
     return values

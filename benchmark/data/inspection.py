@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from benchmark.common.terminal import aligned
+from benchmark.config.schema import DataOptions
 from benchmark.data import cache, registry
 from benchmark.data.base import Dataset, SubjectWindows
+from benchmark.data.leakage import Moments
+from benchmark.data.splits import PARTS, Split, make_splits
 from benchmark.errors import InputError
-from benchmark.data.splits import PARTS, Moments, Split, make_splits
 
 CLIPPED = 0.01  # share of a window's samples at the subject's extreme value from which it counts as clipped
 
@@ -51,17 +53,23 @@ class Report:
         return [one.error for one in self.subjects if one.error] + ([self.split_error] if self.split_error else [])
 
 
-def inspect(name: str, options: Mapping[str, Any], split: Mapping[str, Any], seed: int, bar: Any = None) -> Report:
-    """Read all of a data set, prepared as its options say and unprepared, and report.
+def inspect(options: DataOptions, seed: int, bar: Any = None) -> Report:
+    """Read all of the data set ``options.name``, prepared as its options say and unprepared, and report.
+
+    Parameters
+    ----------
+    seed : of the split.
+    bar : with ``update``, called after each subject.
 
     Raises
     ------
     InputError
-        For options or a root that cannot be used; a subject that cannot be read is reported.
+        For a root that cannot be used; a subject that cannot be read is reported.
     """
-    dataset = registry.build(name, options)
+    dataset = registry.build(options.name, options)
     subjects = list(dataset.subjects())
-    unprepared = registry.build(name, {**options, **{modality: [] for modality in dataset.modalities}})
+    none: dict[str, list[Any]] = {modality: [] for modality in dataset.modalities}
+    unprepared = registry.build(options.name, options.model_copy(update=none))
     reports: list[SubjectReport] = []
     found: list[SubjectWindows | None] = []
     with (
@@ -92,7 +100,7 @@ def inspect(name: str, options: Mapping[str, Any], split: Mapping[str, Any], see
             dataset.spec(dataset.modalities[0]).seconds,
         )
         try:
-            splits = make_splits(subject_of, split, seed, moments)
+            splits = make_splits(subject_of, options.split, seed, moments)
         except InputError as error:
             split_error = str(error)
     recorded = {modality: unprepared.spec(modality).rate for modality in dataset.modalities}
@@ -149,7 +157,7 @@ def _disagreements(report: Report) -> Iterator[str]:
 
 
 def text(report: Report, name: str) -> str:
-    """The report as it is printed."""
+    """The report as it is printed, under the data set's name."""
     dataset, classes = report.dataset, report.dataset.classes
     lines = [f"{name}: {len(report.subjects)} subjects, {len(report.label)} windows of {_seconds(dataset)}"]
     for modality in dataset.modalities:

@@ -6,22 +6,23 @@ same night unfiltered, as EDF.
 """
 
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import scipy.io
+from pydantic import field_validator
 
-from benchmark.data.formats import edf
-from benchmark.data import options
+from benchmark.config.options import option
+from benchmark.config.schema import DataOptions, SplitOptions
+from benchmark.data import fields
 from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.formats import edf, mat
 from benchmark.data.formats.edf import read_edf, read_header
-from benchmark.errors import InputError
 from benchmark.data.signals.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 RATE = 200.0
 EPOCH_SECONDS = 30.0
@@ -34,9 +35,45 @@ STAGES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 5: "REM"}
 CLASSES = {"wake_sleep": ("wake", "sleep"), "stages": ("W", "N1", "N2", "N3", "REM")}
 
 
+class ISRUCOptions(DataOptions):
+    """ISRUC-Sleep, read from the publisher's files."""
+
+    name: Literal["isruc"] = option("isruc", "data set")
+    root: str | None = option(None, "folder of ExtractedChannels/ and RawData/")
+    source: Literal["extracted", "raw"] = option(
+        "extracted",
+        "extracted: ExtractedChannels/subjectN.mat, filtered by the publisher | raw: RawData/N/N.rec (EDF)",
+    )
+    classes: Literal["wake_sleep", "stages"] = option("wake_sleep", "wake_sleep | stages: W, N1, N2, N3, REM")
+    exclude: list[int | str] = option(
+        [], "numbers of subjects to leave out", accepts="a list of numbers of subjects such as [8,40], or []"
+    )
+    eeg: fields.Preparation = fields.preparation([])
+    ecg: fields.Preparation = fields.preparation(
+        [
+            {"each": "window"},
+            {"resample_linear": 500},
+            {"bandpass_fir": [0.05, 47]},
+            {"resample_linear": 100},
+            {"zscore": "window"},
+        ],
+    )
+    split: SplitOptions = fields.split(
+        SplitOptions(kind="paper", train=33, val=11, pair=33, test=22, folds=5), "of subjects"
+    )
+
+    @field_validator("exclude")
+    @classmethod
+    def _check_exclude(cls, exclude: list[int | str]) -> list[int | str]:
+        if not all(re.fullmatch(r"[0-9]{1,3}", str(number)) for number in exclude):
+            fields.refuse()
+        return exclude
+
+
 class ISRUC(Dataset):
     """EEG (uV) and ECG (standardised in each epoch) of the 30 s epochs that sleep is scored in."""
 
+    Options = ISRUCOptions
     name = "isruc"
     modalities = ("eeg", "ecg")
     licence = "free for research, see the publisher's page"
@@ -46,23 +83,14 @@ class ISRUC(Dataset):
         "recordings' archives N.rar unpacked into RawData/N/"
     )
     published = Published(subjects=100, windows={"train": {"wake": 4687, "sleep": 14550}})
-    code = (edf,)
+    code = (edf, mat)
 
-    def __init__(
-        self,
-        *,
-        root: str | Path | None,
-        source: str,
-        classes: str,
-        exclude: Sequence[int | str],
-        eeg: Stages,
-        ecg: Stages,
-    ):
-        self.classes = CLASSES[options.choice("classes", classes, tuple(CLASSES))]
-        self.source = options.choice("source", source, ("extracted", "raw"))
-        self.exclude = {_number(one) for one in options.items("exclude", exclude)}
-        self.stages: dict[str, Stages] = {"eeg": options.stages("eeg", eeg), "ecg": options.stages("ecg", ecg)}
-        self.root = options.folder("root", root, "ExtractedChannels/ and RawData/", self.how_to_get)
+    def __init__(self, options: ISRUCOptions):
+        self.classes = CLASSES[options.classes]
+        self.source = options.source
+        self.exclude = {int(number) for number in options.exclude}
+        self.stages: dict[str, Stages] = {"eeg": options.eeg, "ecg": options.ecg}
+        self.root = fields.folder(options.root, "ExtractedChannels/ and RawData/", self.how_to_get)
 
     def subjects(self) -> Sequence[str]:
         pattern, where = (
@@ -76,12 +104,12 @@ class ISRUC(Dataset):
             raise InputError(f"data.root {self.root}: no {where} in it; download it ({self.how_to_get})")
         if unknown := self.exclude - numbers:
             raise InputError(
-                f"option data.exclude names subject {min(unknown)}, {self.root} has {len(numbers)} subjects "
+                f"data.exclude names subject {min(unknown)}, {self.root} has {len(numbers)} subjects "
                 f"({min(numbers)} to {max(numbers)}); leave it out of the list"
             )
         numbers -= self.exclude
         if not numbers:
-            raise InputError(f"option data.exclude leaves no subject of {self.root}; shorten it")
+            raise InputError(f"data.exclude leaves no subject of {self.root}; shorten it")
         names = [f"{number:03d}" for number in sorted(numbers)]
         for name in names:
             if not self.label_file(name).is_file():
@@ -155,45 +183,13 @@ def read_labels(file: Path) -> np.ndarray:
 
 def read_extracted(file: Path, n_epochs: int) -> tuple[np.ndarray, np.ndarray]:
     """EEG (6, T) and ECG (1, T), float32 in uV, of ``n_epochs`` epochs of a ``subjectN.mat``."""
-    names = _variables(file)
+    names = mat.variables(file)
     wanted = [_one_of(file, [f"{electrode}_A{ear}", f"{electrode}_M{ear}"], names) for electrode, ear in EEG.items()]
     wanted.append(_one_of(file, [ECG], names))
     signals = np.empty((len(wanted), n_epochs * EPOCH_SAMPLES), dtype=np.float32)
     for row, name in enumerate(wanted):  # one at a time: a night of doubles takes 43 MB a channel
         signals[row] = _epochs(file, name, n_epochs).reshape(-1)
     return signals[:-1], signals[-1:]
-
-
-def _variables(file: Path) -> list[str]:
-    """Names of what the file holds, after its size was held against its elements': SciPy reads over a lost end."""
-    try:
-        with file.open("rb") as stream:
-            header = stream.read(128)
-            order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
-            if order is None:
-                raise ValueError("no header of MATLAB 5")
-            if header[124:126] in (b"\x00\x02", b"\x02\x00"):
-                raise NotImplementedError
-            end, size = 128, file.stat().st_size
-            while end < size:
-                stream.seek(end)
-                tag = stream.read(8)
-                if len(tag) < 8:
-                    raise ValueError(f"it ends within an element, at byte {size}")
-                end += 8 + struct.unpack(f"{order}II", tag)[1]
-            if end != size:
-                raise ValueError(f"{size} bytes, its elements take {end}")
-        return [name for name, _, _ in scipy.io.whosmat(file, appendmat=False)]
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download it again") from None
-    except NotImplementedError:
-        raise InputError(
-            f"{file}: a MATLAB file of version 7.3, the published ones are older; download it again"
-        ) from None
-    except Exception as error:  # whatever SciPy stumbles over in a damaged file
-        raise InputError(
-            f"{file}: not a whole MATLAB file ({type(error).__name__}: {error}); download it again"
-        ) from error
 
 
 def _one_of(file: Path, accepted: Sequence[str], names: Sequence[str]) -> str:
@@ -207,15 +203,7 @@ def _one_of(file: Path, accepted: Sequence[str], names: Sequence[str]) -> str:
 
 
 def _epochs(file: Path, name: str, n_epochs: int) -> np.ndarray:
-    try:
-        values = scipy.io.loadmat(file, variable_names=[name], appendmat=False)[name]
-    except Exception as error:  # whatever SciPy stumbles over in a damaged file
-        raise InputError(
-            f"{file}: channel {name} cannot be read ({type(error).__name__}: {error}); download it again"
-        ) from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-        raise InputError(f"{file}: channel {name} holds {found}, not numbers; download it again")
+    values = mat.read_numbers(file, name)
     if values.ndim != 2 or values.shape[1] != EPOCH_SAMPLES:
         raise InputError(
             f"{file}: channel {name} has shape {values.shape}, not (epochs, {EPOCH_SAMPLES}) as 30 s at 200 Hz have; "
@@ -263,9 +251,3 @@ def read_raw(file: Path, n_epochs: int) -> tuple[np.ndarray, np.ndarray]:
     signals = raw.get_data(picks=[found[header.labels[index]] for index in chosen], stop=n_samples)
     signals *= 1e6
     return signals[:-1], signals[-1:]
-
-
-def _number(value: Any) -> int:
-    if isinstance(value, bool) or not re.fullmatch(r"\d{1,3}", str(value)):
-        raise InputError(f"option data.exclude holds {value!r}; give numbers of subjects such as [8, 40]")
-    return int(value)

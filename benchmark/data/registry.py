@@ -1,22 +1,22 @@
-"""Data sets by name. One data set is one module of this package and one file ``conf/data/<name>.yaml``."""
+"""Data sets by name. A data set is a module or package of this package that holds a ``Dataset``."""
 
 import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module, resources
+from importlib import import_module
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 import benchmark.data as package
+from benchmark.common.suggest import choose
+from benchmark.config.options import defaults, parse
+from benchmark.config.schema import DataOptions
 from benchmark.data.base import Dataset
 from benchmark.errors import InputError
-from benchmark.common.suggest import choose
 
-NOT_DATASETS = frozenset({"__main__", "base", "cache", "options", "registry"})
-NOT_OPTIONS = frozenset({"name", "split"})
-"""Keys of ``conf/data/<name>.yaml`` that the data set's class does not take."""
+NOT_DATASETS = frozenset(
+    {"__main__", "base", "cache", "fields", "formats", "inspection", "leakage", "registry", "signals", "splits"}
+)
 
 
 @cache
@@ -26,42 +26,47 @@ def names() -> tuple[str, ...]:
 
 
 def dataset_class(name: str) -> type[Dataset]:
+    """The reader of a data set; InputError for an unknown name, with the close ones."""
     if name not in names():
         raise InputError(f"unknown data set {name!r}; {choose(str(name), names())}")
     module = import_module(f"{package.__name__}.{name}")
     for candidate in vars(module).values():
-        if inspect.isclass(candidate) and issubclass(candidate, Dataset) and candidate.__module__ == module.__name__:
+        if inspect.isclass(candidate) and issubclass(candidate, Dataset) and candidate is not Dataset:
+            assert f"{candidate.__module__}.".startswith(f"{module.__name__}."), f"{name} must define its own Dataset"
             return candidate
     raise TypeError(f"{module.__file__} holds no Dataset")
 
 
-def defaults(name: str) -> dict[str, Any]:
-    """The options of ``conf/data/<name>.yaml``, the one place where they are declared."""
-    text = resources.files("benchmark.config.conf").joinpath("data", f"{name}.yaml").read_text(encoding="utf-8")
-    options = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
-    assert isinstance(options, dict)
-    return {str(key): value for key, value in options.items() if key not in NOT_OPTIONS}
+def options_class(name: str) -> type[DataOptions]:
+    """The options that a data set declares beside its reader; InputError for an unknown name."""
+    return dataset_class(name).Options
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> Dataset:
+def options_of(name: str, values: Mapping[str, Any] | None = None) -> DataOptions:
+    """A data set's options: ``values`` and its own defaults for the rest, within ``split`` too.
+
+    Raises
+    ------
+    InputError
+        For an unknown data set or option (with the close ones), and for a value that an option does not take.
+    """
+    model, given = options_class(name), dict(values or {})
+    if isinstance(given.get("split"), Mapping):
+        given["split"] = {**defaults(model)["split"], **given["split"]}
+    return parse(model, given, "data.")
+
+
+def build(name: str, options: DataOptions | Mapping[str, Any] | None = None) -> Dataset:
     """A reader of that data set.
 
     Parameters
     ----------
     name : one of ``names()``.
-    options : replaces entries of ``defaults(name)``; the keys ``name`` and ``split`` of the same file are skipped.
+    options : the data set's own, or values for ``options_of``.
 
     Raises
     ------
     InputError
-        For an unknown name or option (with the close ones), and for a value that the option does not take.
+        As ``options_of``, and for a folder of recordings that is not there.
     """
-    kind = dataset_class(name)
-    known = defaults(name)
-    plain = OmegaConf.to_container(options, resolve=True) if isinstance(options, DictConfig) else dict(options or {})
-    assert isinstance(plain, dict)
-    given = {str(key): value for key, value in plain.items() if key not in NOT_OPTIONS}
-    for key in given:
-        if key not in known:
-            raise InputError(f"unknown option data.{key} of data set {name}; {choose(key, sorted(known))}")
-    return kind(**{**known, **given})
+    return dataset_class(name)(options if isinstance(options, DataOptions) else options_of(name, options))

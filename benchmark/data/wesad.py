@@ -7,14 +7,15 @@ and ``label`` (T,), which has the chest's rate: 0 between conditions, 1 baseline
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from benchmark.data.formats import unpickle
-from benchmark.data import options
+from benchmark.config.options import option
+from benchmark.config.schema import DataOptions, SplitOptions
+from benchmark.data import fields
 from benchmark.data.base import Dataset, Published, SubjectWindows
-from benchmark.errors import InputError
+from benchmark.data.formats import unpickle
 from benchmark.data.signals.preparation import (
     Stages,
     check_stages,
@@ -25,6 +26,7 @@ from benchmark.data.signals.preparation import (
     starts_of,
 )
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 RATES = {"ecg": 700.0, "ppg": 64.0}
 PLACES = {"ecg": ("signal", "chest", "ECG"), "ppg": ("signal", "wrist", "BVP")}
@@ -33,9 +35,30 @@ KNOWN_LABELS = range(8)
 LATE = 1.0  # seconds by which the two devices may differ in length
 
 
+class WESADOptions(DataOptions):
+    """WESAD, read from its publisher's pickles."""
+
+    name: Literal["wesad"] = option("wesad", "data set")
+    root: str | None = option(None, "folder of S2/S2.pkl to S17/S17.pkl")
+    seconds: float = option(60.0, "window length", ge=1)
+    stride: float = option(5.0, fields.STRIDE, gt=0)
+    label_share: float = option(1.0, "share of a window's samples that must have one label", gt=0.5, le=1)
+    exclude: list[str] = option([], "subjects to leave out", accepts="a list of subjects such as [S2], or []")
+    ecg: fields.Preparation = fields.preparation(
+        [{"resample_linear": 500}, {"bandpass_fir": [0.05, 47]}, {"resample_linear": 100}, {"zscore": "recording"}],
+    )
+    ppg: fields.Preparation = fields.preparation(
+        [{"resample_fft": 125}, {"bandpass_chebyshev": [0.5, 12]}, {"zscore": "recording"}]
+    )
+    split: SplitOptions = fields.split(
+        SplitOptions(kind="paper", train=5, val=2, pair=5, test=3, folds=5), "of subjects"
+    )
+
+
 class WESAD(Dataset):
     """ECG and PPG, standardised over the recording, in windows of one condition throughout."""
 
+    Options = WESADOptions
     name = "wesad"
     modalities = ("ecg", "ppg")
     licence = "for research and other non-commercial use, see the publisher's page"
@@ -47,24 +70,12 @@ class WESAD(Dataset):
     published = Published(subjects=15, windows={"train": {"baseline": 1112, "stress": 607, "amusement": 312}})
     code = (unpickle,)
 
-    def __init__(
-        self,
-        *,
-        root: str | Path | None,
-        seconds: float,
-        stride: float,
-        label_share: float,
-        exclude: Sequence[str],
-        ecg: Stages,
-        ppg: Stages,
-    ):
+    def __init__(self, options: WESADOptions):
         self.classes = tuple(CONDITIONS.values())
-        self.seconds = options.number("seconds", seconds, least=1)
-        self.stride = options.number("stride", stride, above=0)
-        self.label_share = options.number("label_share", label_share, above=0.5, most=1)
-        self.exclude = {str(one) for one in options.items("exclude", exclude)}
-        self.stages: dict[str, Stages] = {"ecg": options.stages("ecg", ecg), "ppg": options.stages("ppg", ppg)}
-        self.root = options.folder("root", root, "S2/S2.pkl to S17/S17.pkl", self.how_to_get)
+        self.seconds, self.stride, self.label_share = options.seconds, options.stride, options.label_share
+        self.exclude = set(options.exclude)
+        self.stages: dict[str, Stages] = {"ecg": options.ecg, "ppg": options.ppg}
+        self.root = fields.folder(options.root, "S2/S2.pkl to S17/S17.pkl", self.how_to_get)
 
     def subjects(self) -> Sequence[str]:
         folders = (re.fullmatch(r"S\d+", folder.name) for folder in self.root.iterdir() if folder.is_dir())
@@ -73,8 +84,7 @@ class WESAD(Dataset):
             raise InputError(f"data.root {self.root}: no folders S2 to S17 in it; download it ({self.how_to_get})")
         if unknown := self.exclude - set(found):
             raise InputError(
-                f"option data.exclude names {min(unknown)!r}, {self.root} has {', '.join(found)}; leave it out of the "
-                "list"
+                f"data.exclude names {min(unknown)!r}, {self.root} has {', '.join(found)}; leave it out of the list"
             )
         for name in found:
             if name not in self.exclude and not self.file(name).is_file():
@@ -83,7 +93,7 @@ class WESAD(Dataset):
                     f"data.exclude=[{name}]"
                 )
         if self.exclude >= set(found):
-            raise InputError(f"option data.exclude leaves no subject of {self.root}; shorten it")
+            raise InputError(f"data.exclude leaves no subject of {self.root}; shorten it")
         return [name for name in found if name not in self.exclude]
 
     def spec(self, modality: str) -> SignalSpec:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import InputError
 from benchmark.data.signals.spec import SignalSpec
+from benchmark.errors import InputError
 
 _WRAPPERS = "student|module|model|net|backbone|hubert_ecg|hubert"
 """Names under which training scripts of the released models keep the encoder."""

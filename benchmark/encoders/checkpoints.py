@@ -2,11 +2,9 @@
 
 import argparse
 import json
-import os
 import pickle
 import re
 import struct
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmark.common.files import atomic_write
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
 
@@ -104,15 +103,7 @@ def _most_tensors(node: Mapping[Any, Any]) -> dict[str, Tensor]:
 def save(encoder: Encoder, path: str | Path, notes: Mapping[str, Any] | None = None) -> None:
     """Write an encoder's state dict as .safetensors, whole or not at all; ``build(weights=path)`` reads it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     metadata = {"encoder": encoder.name, "preset": encoder.preset, "notes": json.dumps(dict(notes or {}))}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with atomic_write(path) as temporary:
         save_file(state, temporary, metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

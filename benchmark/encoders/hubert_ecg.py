@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
 
 KERNELS = (10, 3, 3, 2, 2)
 STRIDES = (4, 2, 2, 2, 2)

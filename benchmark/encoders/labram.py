@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
 
 PATCH = 200
 """Samples of a patch: one second at 200 Hz."""

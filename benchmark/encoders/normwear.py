@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
 
 WIDTHS = 0.1 + np.arange(65)
 """Widths of the Ricker wavelet in samples."""

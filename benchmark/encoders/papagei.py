@@ -13,9 +13,9 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders.base import Encoder, ReleasedWeights
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
 
 DOWNSAMPLE_GAP = 2
 FILTER_GAP = 4

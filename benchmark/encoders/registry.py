@@ -1,6 +1,5 @@
 """Encoders by name. An encoder is one file of this package; nothing else needs to know of it."""
 
-import difflib
 import importlib
 import logging
 import pkgutil
@@ -10,15 +9,16 @@ from typing import Any
 import torch
 
 import benchmark.encoders
+from benchmark.common.suggest import choose
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import checkpoints
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
 
 WEIGHTS_FOLDER = Path("weights")
 """Where released weights are looked for, unless a caller says otherwise."""
 
-_NOT_ENCODERS = {"base", "registry", "checkpoints", "__main__"}
+_NOT_ENCODERS = {"base", "checkpoints", "descriptors", "pretraining", "registry", "__main__"}
 _log = logging.getLogger(__name__)
 
 
@@ -32,8 +32,7 @@ def encoder_class(name: str) -> type[Encoder]:
     """The class behind a name. Raises InputError that names similar ones."""
     known = names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-        raise InputError(f"there is no encoder {name!r}; did you mean {' or '.join(close)}? All: {', '.join(known)}")
+        raise InputError(f"there is no encoder {name!r}; {choose(name, known)}")
     module = importlib.import_module(f"benchmark.encoders.{name}")
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Encoder) and value.__dict__.get("name") == name:

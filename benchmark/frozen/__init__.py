@@ -1,0 +1,1 @@
+"""What is computed once and then found on disk: local weights, teachers, features of frozen encoders."""

@@ -1,212 +1,314 @@
-"""The store: entries by key, completed by whoever asks, read by all.
+"""The feature store: a file for each key, written once, mapped by all who read it, checked before it is believed.
 
-``<digest>.arrow`` is a finished entry. ``<digest>.partial/`` is one that is being computed or was interrupted:
-``<first row>-<row after the last>.arrow`` is a finished batch, other names are temporary.
-
-Several processes and nodes may ask for one key at once, on a network file system too. What makes that right is that
-every file is written under a name nobody else has and then renamed, which any file system does at once or not at all;
-that a file carries its own checksums, which are held against it before it is used; and that it does not matter whose
-file of two it is. No lock is needed for that, and a process may be killed at any moment. A claim (``claim``) only keeps
-others from the same work: they wait while its owner lives.
-
-An entry takes its size on disk twice while it is being finished, and the memory of one batch.
+``<digest of the key>.arrow`` is Arrow IPC: a row per window, a fixed-size list column per array, record batches of some
+32 MiB. The schema's metadata says what the file is, each batch's own what it cost and the CRC-32 of its columns. A file
+is written under a temporary name and renamed, so that none is half there: a process that is killed loses the file it
+was at, and of two that compute the same one the last stays. Shapes: (n, ...) is n windows and any trailing shape.
 """
 
 import contextlib
 import errno
+import json
+import math
+import mmap
 import os
-import re
-import shutil
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
 
-from benchmark.cache import digest, whole
+from benchmark.common.files import atomic_write
+from benchmark.common.keys import digest
 from benchmark.errors import RunError
-from benchmark.features import files
-from benchmark.features.claim import Claim
-from benchmark.features.files import ChangedBatch, Damaged, DamagedBatch, Description, Features
 
-Compute = Callable[[int], Iterator[dict[str, np.ndarray]]]
-"""``compute(begin)`` yields the batches from row ``begin`` on, in order: arrays by name, (B, ...)."""
+FORMAT = 3
+CHUNK = 32 << 20  # bytes of rows before a record batch is written
+IN_MEMORY = 64 << 20  # bytes of rows that are worth gathering at once
+MARKED = 3600.0  # seconds between two marks of use: a mark makes other processes check the file again
+_GARBLED = (pa.ArrowException, OSError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
 
-POLL = 0.2  # seconds between two looks at what another process computes
-_BATCH = re.compile(r"(\d+)-(\d+)\.arrow")
+Arrays = Mapping[str, np.ndarray]
+_checked: dict[Path, tuple[int, ...]] = {}  # files whose every value this process has held against its checksum
+
+
+class Damaged(Exception):
+    """A file is not what was written; the message says why, without the file's name."""
+
+
+class Outdated(Damaged):
+    """A file of another version of the store, which nothing reads."""
+
+
+class Deviation(NamedTuple):
+    """What storing x as s did to an array."""
+
+    most: float = 0.0  # max |x - s|
+    scale: float = 0.0  # max |x|
+    squared: float = 0.0  # sum (x - s)^2
+    power: float = 0.0  # sum x^2
+
+    def joined(self, other: "Deviation") -> "Deviation":
+        return Deviation(*map(max, self[:2], other[:2]), *map(sum, zip(self[2:], other[2:], strict=True)))
+
+    @property
+    def largest(self) -> float:
+        """max |x - s| / max |x|."""
+        return self.most / (self.scale or 1.0)
+
+    @property
+    def rms(self) -> float:
+        """Root of sum (x - s)^2 / sum x^2."""
+        return math.sqrt(self.squared / (self.power or 1.0))
+
+
+class Entry(dict[str, list[Tensor]]):
+    """A finished file: by array, its chunks (n, ...) in order, mapped and not read.
+
+    ``key``; ``created``: seconds since the epoch; ``seconds``: what computing it took; ``rows``: windows; ``layout``:
+    type and shape of a row, by array; ``deviations``: of arrays that are stored as bfloat16, as their chunks then are.
+    Raises FileNotFoundError, and Damaged for what is no whole file of the store; only ``verify`` reads the values.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        with path.open("rb") as file:
+            self.state = _state(os.fstat(file.fileno()))
+            try:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._parse(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))))
+            except _GARBLED as error:
+                raise Damaged(f"not a whole file of the store: {' '.join(str(error).split())[:120]}") from None
+
+    @torch.inference_mode(False)  # whatever the caller's mode: a chunk may be a target in training
+    def _parse(self, file: Any) -> None:
+        about = _unsealed(file.schema.metadata)
+        if about.get("format") != FORMAT:
+            raise Outdated("written by another version of the store")
+        self.key: Mapping[str, Any] = about["key"]
+        self.created: float = about["created"]
+        self.layout = {name: (str(dtype), tuple(shape)) for name, (dtype, shape) in about["layout"].items()}
+        self.seconds, self.rows = 0.0, 0
+        self.deviations: dict[str, Deviation] = {}
+        self._checksums: list[Mapping[str, int]] = []
+        for number in range(file.num_record_batches):
+            batch, metadata = file.get_batch_with_custom_metadata(number)
+            batch.validate()
+            for (name, (dtype, shape)), column in zip(self.layout.items(), batch.columns, strict=True):
+                values = column.flatten().to_numpy(zero_copy_only=True)
+                if values.dtype != ("uint16" if dtype == "bfloat16" else dtype):
+                    raise ValueError(f"{name} is {values.dtype}, described as {dtype}")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # a read-only map is what is wanted
+                    chunk = torch.from_numpy(values.reshape(batch.num_rows, *shape))
+                self.setdefault(name, []).append(chunk.view(torch.bfloat16) if dtype == "bfloat16" else chunk)
+            cost = _unsealed(metadata)
+            self.rows += batch.num_rows
+            self.seconds += cost["seconds"]
+            self._checksums.append(cost["crc32"])
+            for name, found in cost["deviations"].items():
+                self.deviations[name] = Deviation(*found).joined(self.deviations.get(name, Deviation()))
+
+    def verify(self) -> None:
+        """Read every value; raises Damaged that names the first array and rows that are not what was written."""
+        for name, chunks in self.items():
+            row = 0
+            for chunk, checksums in zip(chunks, self._checksums, strict=True):
+                if zlib.crc32(chunk.flatten().view(torch.uint8).numpy().data) != checksums[name]:
+                    raise Damaged(f"{name}, windows {row} to {row + len(chunk) - 1}: the checksum does not match")
+                row += len(chunk)
+
+
+class Rows:
+    """Rows of the chunks of several entries seen as one array ``shape`` (n, ...), read where they are asked for.
+
+    ``rows[i]`` takes what indexes a tensor's first dimension: a number, a slice, a LongTensor of any shape, a mask. It
+    gives tensors in memory, on the CPU, in the precision that is stored; do not change them in place.
+    """
+
+    def __init__(self, parts: Sequence[Tensor], index: Tensor):
+        """``index``: LongTensor (n,), rows of the ``parts`` laid end to end. At least one part."""
+        self.parts, self.index = parts, index
+        self.shape, self.dtype = (len(index), *parts[0].shape[1:]), parts[0].dtype
+        self._starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: Any) -> Tensor:
+        which = which.cpu() if isinstance(which, Tensor) else which
+        small = math.prod(self.shape) * self.dtype.itemsize <= IN_MEMORY
+        return self._gathered[which] if small else self._gather(self.index[which])
+
+    def all(self) -> Tensor:
+        """All of them, (n, ...)."""
+        return self[:]
+
+    @cached_property
+    def _gathered(self) -> Tensor:
+        return self._gather(self.index)
+
+    @torch.inference_mode(False)
+    def _gather(self, rows: Tensor) -> Tensor:
+        flat = rows.reshape(-1)
+        found = torch.empty((len(flat), *self.shape[1:]), dtype=self.dtype)
+        part = torch.searchsorted(self._starts, flat, right=True) - 1
+        for number in part.unique().tolist():
+            here = torch.nonzero(part == number).squeeze(1)
+            found[here] = self.parts[number][flat[here] - self._starts[number]]
+        return found.reshape(*rows.shape, *self.shape[1:])
+
+
+class Writer:
+    """Takes batches of rows and writes them a record batch at a time."""
+
+    def __init__(self, sink: Any, key: Mapping[str, Any], dtype: str):
+        self._sink, self._key, self._dtype = sink, key, dtype
+        self._file: Any = None
+        self._empty()
+
+    def _empty(self) -> None:
+        self._batches: list[dict[str, np.ndarray]] = []
+        self._deviations: dict[str, Deviation] = {}
+        self._size, self._seconds = 0, 0.0
+
+    def add(self, batch: Arrays, seconds: float = 0.0) -> None:
+        """Arrays (B, ...) of the next B windows, the same ones each time. ``seconds``: what computing them took."""
+        self._batches.append({})
+        for name, values in batch.items():
+            values = np.ascontiguousarray(values)
+            if self._dtype == "bfloat16" and values.dtype.kind == "f":
+                values, deviation = _rounded(values)
+                self._deviations[name] = deviation.joined(self._deviations.get(name, Deviation()))
+            self._batches[-1][name] = values
+            self._size += values.nbytes
+        self._seconds += seconds
+        if self._size >= CHUNK:
+            self._write()
+
+    def finish(self) -> None:
+        if self._batches:
+            self._write()
+        self._file.close()
+
+    def _write(self) -> None:
+        # An array at a time leaves the list, so that one chunk is in memory and not two.
+        arrays = {name: np.concatenate([batch.pop(name) for batch in self._batches]) for name in [*self._batches[0]]}
+        columns, layout = [], {}
+        for name, values in arrays.items():
+            flat = pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [None, pa.py_buffer(values)])
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:])))
+            layout[name] = "bfloat16" if name in self._deviations else str(values.dtype), values.shape[1:]
+        batch = pa.record_batch(columns, names=list(arrays))
+        if self._file is None:
+            about = {"key": self._key, "layout": layout, "created": time.time(), "format": FORMAT}
+            self._file = pa.ipc.new_file(self._sink, batch.schema.with_metadata(_sealed(about)))
+        checksums = {name: zlib.crc32(values.data) for name, values in arrays.items()}
+        cost = {"seconds": self._seconds, "crc32": checksums, "deviations": self._deviations}
+        self._file.write_batch(batch, custom_metadata=_sealed(cost))
+        self._empty()
 
 
 class Store:
-    """The entries in one folder, whose floating point is stored as ``dtype``: see ``files.DTYPES``."""
+    """The files in one folder. ``dtype`` says how floating point is stored: ``float32`` as it was computed (float64
+    stays float64), ``bfloat16`` in 2 bytes a value, within 2**-8 of itself. Integers stay."""
 
     def __init__(self, root: Path, dtype: str = "float32"):
-        self.root = root
-        self.dtype = dtype
+        self.root, self.dtype = root, dtype
 
     def key(self, key: Mapping[str, Any]) -> dict[str, Any]:
         """The key with what the store itself adds to it."""
-        return {**key, "dtype": self.dtype, "format": files.FORMAT}
+        return {**key, "dtype": self.dtype, "format": FORMAT}
 
     def path(self, key: Mapping[str, Any]) -> Path:
         return self.root / f"{digest(self.key(key))}.arrow"
 
-    def get(self, key: Mapping[str, Any], n: int, compute: Compute) -> tuple[Features, bool]:
-        """The entry of ``key``, and whether it was there or another process computed it.
+    def open(self, key: Mapping[str, Any]) -> Entry | None:
+        """The entry of ``key``, marked as used; None where there is none, or a damaged one, which is warned of.
 
-        What is missing of its ``n`` rows is computed: an interrupted entry goes on from the first batch it lacks. A
-        damaged file counts as missing, with a warning that names it.
-
-        Raises
-        ------
-        RunError
-            Where the disk is full. What was finished is kept.
+        All of it is read and checked when this process opens it for the first time, or finds it replaced.
         """
-        path, partial, there = self.path(key), partial_of(self.path(key)), True
-        entry = _open(path)
-        if entry is None:
-            claim = Claim(partial)
-            while entry is None and not claim.take():
-                time.sleep(POLL)
-                entry = _open(path, warn=False)
-            with claim:
-                if entry is None:
-                    entry = _open(path, warn=False)  # finished after the first look
-                if entry is None:
-                    entry, there = self._complete(path, key, n, compute), False
-        if partial.exists():  # also of a process that was killed between finishing and tidying up
-            _remove(partial)
-        return entry, there
+        path = self.path(key)
+        try:
+            entry = Entry(path)
+            if digest(entry.key) != path.stem:
+                raise Damaged("it holds the features of another key")
+            if _checked.get(path) != entry.state:
+                entry.verify()
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            warnings.warn(f"{path} is damaged ({error}); it is computed again", stacklevel=2)
+            return None
+        _checked[path] = entry.state
+        with contextlib.suppress(OSError):  # a read-only cache can be used, too
+            if time.time() - path.stat().st_mtime > MARKED:
+                os.utime(path)
+                _checked[path] = _state(path.stat())
+        return entry
 
-    def _complete(self, path: Path, key: Mapping[str, Any], n: int, compute: Compute) -> Features:
-        partial = partial_of(path)
-        for _ in range(3):
-            try:
-                parts = self._batches(partial, key, n, compute)
-                with whole(path, partial) as temporary:
-                    files.lay_together(temporary, parts)
-                return Features(path)
-            except ChangedBatch:
-                continue
-            except (DamagedBatch, FileNotFoundError) as error:
-                entry = _open(path, warn=False)
-                if entry is not None:  # another process finished it and removed what it was made of
-                    return entry
-                if not isinstance(error, DamagedBatch):
-                    raise
-                _discard(error.path, error)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise RunError(
-                    f"{self.root}: the disk is full; make room, for example with `python -m benchmark.features prune "
-                    "--keep-gb GB`; what was computed is kept"
-                ) from None
-        raise RunError(f"{partial}: what is written there is not what is read back; check the disk, or move the cache")
-
-    def _batches(
-        self, partial: Path, key: Mapping[str, Any], n: int, compute: Compute
-    ) -> list[tuple[Path, Description]]:
-        """All batches of an entry in order, those that were there and those that had to be computed."""
-        there: dict[int, list[tuple[int, Path]]] = {}
-        for begin, end, path in batches_of(partial):
-            there.setdefault(begin, []).append((end, path))
-        parts: list[tuple[Path, Description]] = []
-
-        def add(path: Path, description: Description) -> int:
-            if parts and description.layout != parts[0][1].layout:
-                raise RuntimeError(
-                    f"{path}: arrays {description.layout} follow {parts[0][1].layout}; "
-                    "`python -m benchmark.features prune --partial` starts the entry anew"
-                )
-            parts.append((path, description))
-            return description.rows[0]
-
-        row = 0
-        while row < n:
-            found = next(filter(None, (_read(path, row, end, n) for end, path in there.pop(row, []))), None)
-            if found is not None:
-                row += add(*found)
-                continue
+    def write(self, key: Mapping[str, Any], batches: Iterator[Arrays]) -> Entry:
+        """Write what an iterator computes, and open it. Errors are those of ``writer``."""
+        with self.writer(key) as writer:
             started = time.perf_counter()
-            # A generator may hold a model's memory: it is closed when it is left for batches that are there.
-            with closing(_generator(compute(row))) as computed:
-                for batch in computed:
-                    end = row + len(next(iter(batch.values())))
-                    path = partial / f"{row:09d}-{end:09d}.arrow"
-                    seconds = time.perf_counter() - started
-                    # Where two compute after all, the batch that is there stays, so that no finished one changes.
-                    if (written := _read(path, row, end, n)) is None:
-                        with whole(path) as temporary:
-                            description = files.write_batch(temporary, self.key(key), n, batch, self.dtype, seconds)
-                        written = path, description
-                    row += add(*written)
-                    if row in there:
-                        break
-                    started = time.perf_counter()
-                else:
-                    if row < n:
-                        raise RuntimeError(f"features of {row} windows were computed where {n} were asked for")
-        if row != n:
-            raise RuntimeError(f"features of {row} windows were computed where {n} were asked for")
-        return parts
+            for batch in batches:
+                writer.add(batch, time.perf_counter() - started)
+                started = time.perf_counter()
+        return self.written(key)
+
+    @contextlib.contextmanager
+    def writer(self, key: Mapping[str, Any]) -> Iterator[Writer]:
+        """Write an entry batch by batch; it is there once the context ends without an error.
+
+        Raises RunError where the disk is full. Nothing of this entry is left then.
+        """
+        try:
+            with atomic_write(self.path(key)) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+                yield (writer := Writer(sink, self.key(key), self.dtype))
+                writer.finish()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            room = "make room, for example with `python -m benchmark.frozen prune --keep-gb GB`"
+            raise RunError(f"{self.root}: the disk is full; {room}; what was finished is kept") from None
+
+    def written(self, key: Mapping[str, Any]) -> Entry:
+        """The entry that was just written."""
+        if (entry := self.open(key)) is None:
+            raise RunError(f"{self.path(key)}: what was written is not what is read; check the disk or move the cache")
+        return entry
 
 
-def partial_of(path: Path) -> Path:
-    """The folder of an entry that is not finished."""
-    return path.with_suffix(".partial")
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def batches_of(partial: Path) -> list[tuple[int, int, Path]]:
-    """First row, row after the last and file of each finished batch, in order."""
-    with contextlib.suppress(FileNotFoundError):
-        named = [(match, path) for path in partial.iterdir() if (match := _BATCH.fullmatch(path.name))]
-        return sorted((int(match[1]), int(match[2]), path) for match, path in named)
-    return []
+def _rounded(values: np.ndarray) -> tuple[np.ndarray, Deviation]:
+    """bfloat16 as uint16, rounded to nearest even, and what that did."""
+    stored = torch.from_numpy(values).to(torch.bfloat16)
+    exact = torch.from_numpy(values).double()
+    apart = stored.double() - exact
+    most = [float(found.abs().max()) for found in (apart, exact)]
+    return stored.view(torch.uint16).numpy(), Deviation(*most, *(float(x.square().sum()) for x in (apart, exact)))
 
 
-def _open(path: Path, warn: bool = True) -> Features | None:
-    """A finished entry that can be read, marked as used now."""
-    try:
-        entry = Features(path)
-        if digest(entry.key) != path.stem:
-            raise Damaged("it holds the features of another key")
-    except FileNotFoundError:
-        return None
-    except Damaged as error:
-        if warn:
-            warnings.warn(f"{path} is damaged ({error}); it is computed again", stacklevel=3)
-        return None
-    with contextlib.suppress(OSError):  # a read-only cache can be used, too
-        os.utime(path)
-    return entry
+def _sealed(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Arrow metadata that tells whether it is what was written."""
+    text = json.dumps(fields, default=str)
+    return {"bridgebench": text, "crc32": str(zlib.crc32(text.encode()))}
 
 
-def _read(path: Path, begin: int, end: int, n: int) -> tuple[Path, Description] | None:
-    """A batch that was there, if all of it is as it was written."""
-    try:
-        description, _ = files.read_batch(path)
-        if list(description.rows) != [end - begin] or description.windows != n:
-            raise Damaged("its windows are not those that its name says")
-        return path, description
-    except FileNotFoundError:
-        return None
-    except Damaged as error:
-        _discard(path, error)
-        return None
-
-
-def _discard(path: Path, error: Damaged) -> None:
-    warnings.warn(f"{path} is damaged ({error}); this batch is computed again", stacklevel=2)
-    path.unlink(missing_ok=True)
-
-
-def _remove(partial: Path) -> None:
-    # What another process or the file system still holds goes with the next use, or with `prune`.
-    shutil.rmtree(partial, ignore_errors=True)
-
-
-def _generator(batches: Iterator[dict[str, np.ndarray]]) -> Generator[dict[str, np.ndarray], None, None]:
-    yield from batches
+def _unsealed(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    text = metadata[b"bridgebench"]
+    if b"crc32" in metadata and zlib.crc32(text) != int(metadata[b"crc32"]):  # earlier versions have none
+        raise ValueError("its description is not what was written")
+    return json.loads(text)

@@ -1,9 +1,11 @@
 """The teacher: the old modality's encoder with a linear head, as a probe or fine-tuned, from ``train`` labels alone."""
 
-from collections.abc import Mapping
-from typing import Any
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -12,10 +14,16 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.cache import Progress, silent
-from benchmark.data.base import Windows
+from benchmark.common.keys import digest, source_digest
+from benchmark.common.progress import Progress, silent
+from benchmark.config.schema import Config, TeacherOptions
+from benchmark.data.base import PairedWindows, Windows
+from benchmark.data.splits import Split
+from benchmark.encoders import base
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
+from benchmark.frozen.features import Features
+from benchmark.frozen.weights import encoder_module, save_tensors, seconds_of
 
 C_GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -26,22 +34,22 @@ def class_weights(label: Tensor, n_classes: int) -> Tensor:
 
 
 def fit_head(
-    pooled: Tensor, label: np.ndarray, subject: np.ndarray, n_classes: int, options: Mapping[str, Any], seed: int
+    pooled: Tensor, label: np.ndarray, subject: np.ndarray, n_classes: int, options: TeacherOptions, seed: int
 ) -> nn.Linear:
     """A linear head on pooled features (N, D).
 
     ``options.solver``: ``lbfgs`` (scikit-learn's logistic regression on standardised features, its penalty chosen by
     cross-validation over the training subjects) or ``adam`` (the paper's training).
     """
-    if options["solver"] == "lbfgs":
-        return _fit_logistic(pooled, label, subject, n_classes, options["class_weighted"], seed)
+    if options.solver == "lbfgs":
+        return _fit_logistic(pooled, label, subject, n_classes, options.class_weighted, seed)
     head = new_head(pooled.shape[1], n_classes, seed)
-    optimizer = torch.optim.Adam(head.parameters(), lr=options["learning_rate"])
+    optimizer = torch.optim.Adam(head.parameters(), lr=options.learning_rate)
     target = torch.from_numpy(label)
-    weight = class_weights(target, n_classes) if options["class_weighted"] else None
+    weight = class_weights(target, n_classes) if options.class_weighted else None
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(options["epochs"]):
-        for batch in torch.randperm(len(target), generator=generator).split(options["batch_size"]):
+    for _ in range(options.epochs):
+        for batch in torch.randperm(len(target), generator=generator).split(options.batch_size):
             optimizer.zero_grad()
             F.cross_entropy(head(pooled[batch]), target[batch], weight).backward()
             optimizer.step()
@@ -92,7 +100,7 @@ def finetune(
     windows: Windows,
     indices: np.ndarray,
     label: np.ndarray,
-    options: Mapping[str, Any],
+    options: TeacherOptions,
     seed: int,
     progress: Progress = silent,
 ) -> None:
@@ -101,16 +109,61 @@ def finetune(
     head.requires_grad_(True)
     encoder.train()
     parameters = [*encoder.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=options["learning_rate"])
+    optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
     target = torch.from_numpy(label).to(encoder.device)
-    weight = class_weights(target, head.out_features) if options["class_weighted"] else None
+    weight = class_weights(target, head.out_features) if options.class_weighted else None
     generator = torch.Generator().manual_seed(seed)
-    for epoch in range(options["epochs"]):
-        for batch in torch.randperm(len(target), generator=generator).split(options["batch_size"]):
+    for epoch in range(options.epochs):
+        for batch in torch.randperm(len(target), generator=generator).split(options.batch_size):
             inputs = encoder.inputs(windows.take(indices[batch.numpy()]))
             optimizer.zero_grad()
             F.cross_entropy(head(encoder.pool(encoder(inputs))), target[batch], weight).backward()
             optimizer.step()
-        progress(epoch + 1, options["epochs"], "fine-tuning")
+        progress(epoch + 1, options.epochs, "fine-tuning")
     encoder.freeze()
     head.requires_grad_(False)
+
+
+def path_of(config: Config, data: PairedWindows, split: Split, encoder: Encoder) -> Path:
+    """Where the teacher that is made of a pre-trained encoder and the labels of ``train`` lies."""
+    key = {
+        "what": "teacher",
+        "encoder": encoder.fingerprint(),
+        **data.windows_key(encoder.signal.modality, split.train),
+        "options": config.teacher.model_dump(),
+        "features": config.features.dtype,
+        "seed": config.seed,
+        "code": source_digest(sys.modules[__name__], base, encoder_module(encoder.name)),
+    }
+    return Path(config.cache) / "teachers" / f"{digest(key)}.safetensors"
+
+
+def train(
+    config: Config, data: PairedWindows, split: Split, encoder: Encoder, features: Features, progress: Progress = silent
+) -> tuple[nn.Linear, float]:
+    """The teacher's head, frozen, and the seconds that earlier training saved; ``encoder`` is fine-tuned in place where
+    the configuration asks for it. ``features`` are those of the encoder as it was pre-trained."""
+    options, seed = config.teacher, config.seed
+    path = path_of(config, data, split, encoder)
+    finetuned, saved, label = options.training == "finetune", 0.0, data.label[split.train]
+    head = new_head(encoder.shape_at(encoder.n_blocks)[1], len(data.classes), seed).to(encoder.device)
+    if path.exists():
+        saved = seconds_of(path)
+    else:
+        begin = time.perf_counter()
+        if finetuned:
+            windows = data.side(encoder.signal.modality)
+            finetune(encoder, head, windows, split.train, label, options, seed, progress)
+        else:
+            pooled = features.pooled(split.train, encoder.n_blocks)
+            head = fit_head(pooled, label, data.subject[split.train], len(data.classes), options, seed)
+        state = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+        if finetuned:
+            state |= {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+        save_tensors(path, state, time.perf_counter() - begin)
+    state = safetensors.torch.load_file(str(path))
+    head.load_state_dict({name[5:]: tensor for name, tensor in state.items() if name.startswith("head.")})
+    if finetuned:
+        encoder.load_state_dict({name[8:]: tensor for name, tensor in state.items() if name.startswith("encoder.")})
+        encoder.freeze()
+    return head.to(encoder.device).requires_grad_(False), saved

@@ -1,86 +1,129 @@
-"""What a run leaves behind: the schema of a trial's row, and tables on disk that are whole or absent."""
+"""Columns of a trial's row: those that every row has, and those that methods declare; tables of exactly these columns."""
 
-import os
+import dataclasses
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
+from benchmark.common.files import atomic_write
 from benchmark.errors import InputError
 
-SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "run": pl.String,
-    "experiment": pl.String,
-    "dataset": pl.String,
-    "direction": pl.String,  # "ecg2ppg": the teacher listens to the first, predictions come from the second
-    "old_modality": pl.String,
-    "new_modality": pl.String,
-    "old_encoder": pl.String,
-    "new_encoder": pl.String,
-    "method": pl.String,
-    "stage": pl.String,  # "search" | "final"
-    "protocol": pl.String,  # what chose epochs and configurations
-    "trial_id": pl.String,
-    "seed": pl.Int64,
-    "fold": pl.Int64,
-    "leakage": pl.String,  # what parts of the split share: "none" | "subjects" | "samples": leaky
-    "status": pl.String,  # "done" | "failed" | "pruned"
-    "error": pl.String,
-    "trainable_parameters": pl.Int64,
-    "stored_parameters": pl.Int64,  # what a device must hold to predict from the new modality
-    "bridge_input": pl.Int64,
-    "bridge_output": pl.Int64,  # the number of old blocks means the head
-    "rank": pl.Int64,
-    "prototypes": pl.Int64,
-    "learning_rate": pl.Float64,
-    "epochs": pl.Int64,
-    "best_epoch": pl.Int64,
-    "val_agreement": pl.Float64,
-    "val_balanced_agreement": pl.Float64,  # what the default protocol chooses by
-    "val_divergence": pl.Float64,  # mean KL(teacher || method) on val pairs, nats; breaks ties
-    "val_balanced_accuracy": pl.Float64,  # null unless the protocol reads val labels
-    "test_balanced_accuracy": pl.Float64,
-    "test_macro_f1": pl.Float64,
-    "test_weighted_f1": pl.Float64,
-    "test_accuracy": pl.Float64,
-    "test_kappa": pl.Float64,
-    "test_agreement": pl.Float64,
-    "step_seconds": pl.Float64,
-    "train_seconds": pl.Float64,
-    "inference_seconds_per_window": pl.Float64,
-    "peak_memory_bytes": pl.Int64,
-    "started_at": pl.String,
-    "versions": pl.String,
-    "config": pl.String,
-}
-
-PREDICTIONS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "run": pl.String,
-    "method": pl.String,
-    "stage": pl.String,
-    "trial_id": pl.String,
-    "seed": pl.Int64,
-    "fold": pl.Int64,
-    "window": pl.Int64,
-    "subject": pl.String,
-    "label": pl.Int64,
-    "prediction": pl.Int64,
-    "teacher_prediction": pl.Int64,
-}
+Kind = Literal["floor", "transfer", "ceiling"]
+"""What a method is in a comparison: what others must beat, what is compared, what labels would have given."""
+DType = Literal["str", "int", "float", "bool"]
+Schema = Mapping[str, pl.DataType | type[pl.DataType]]
+TYPES: Mapping[str, type[pl.DataType]] = {"str": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
 
 
-POSITIONS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "trial_id": pl.String,
-    "fold": pl.Int64,
-    "bridge_input": pl.Int64,
-    "bridge_output": pl.Int64,
-    "quality": pl.Float64,  # of the new block's output: macro-F1 of a probe of the teacher's pseudo-labels
-    "similarity": pl.Float64,  # of the new block's output and the old block's input: linear CKA
-    "chosen": pl.Boolean,
-}
+@dataclass(frozen=True)
+class Column:
+    """A column of a row: ``header`` is what tables call it, None where they do not show it."""
+
+    name: str
+    dtype: DType
+    help: str
+    header: str | None = None
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a method's class declares of itself, as it is kept in a run's folder for whoever reads the rows."""
+
+    name: str
+    label: str
+    """What people read in tables and figures."""
+    kind: Kind
+    student: bool = False
+    """Whether it trains the whole new model: what parameter counts are compared with."""
+    columns: tuple[Column, ...] = ()
+    """Its own columns of a row."""
+    tables: Mapping[str, tuple[Column, ...]] = dataclasses.field(default_factory=dict)
+    """Columns of what else it leaves behind, by table: ``<table>.parquet``."""
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "MethodCard":
+        columns = tuple(Column(**column) for column in found["columns"])
+        tables = {name: tuple(Column(**column) for column in table) for name, table in found["tables"].items()}
+        return cls(**{**found, "columns": columns, "tables": tables})
+
+
+ROW = (
+    Column("run", "str", "the run's name"),
+    Column("experiment", "str", "what its configuration started from"),
+    Column("dataset", "str", "data set"),
+    Column("direction", "str", "ecg2ppg: the teacher listens to the first, predictions come from the second"),
+    Column("old_modality", "str", "of the teacher"),
+    Column("new_modality", "str", "of the predictions"),
+    Column("old_encoder", "str", "encoder, preset and weights of the old modality"),
+    Column("new_encoder", "str", "encoder, preset and weights of the new modality"),
+    Column("method", "str", "method"),
+    Column("stage", "str", "search | final"),
+    Column("protocol", "str", "what chose epochs and configurations"),
+    Column("trial_id", "str", "unique within the run"),
+    Column("seed", "int", "of the trial"),
+    Column("fold", "int", "of the split"),
+    Column("leakage", "str", "what parts of the split share: none | subjects | samples"),
+    Column("status", "str", "done | failed | pruned"),
+    Column("error", "str", "why it failed"),
+    Column("trainable_parameters", "int", "what is trained"),
+    Column("stored_parameters", "int", "what a device must hold to predict from the new modality"),
+    Column("learning_rate", "float", "of its optimiser"),
+    Column("epochs", "int", "that it was trained for"),
+    Column("best_epoch", "int", "that was kept"),
+    Column("val_agreement", "float", "share of val windows for which it says what the teacher says"),
+    Column("val_balanced_agreement", "float", "the same, each class that the teacher names weighing the same"),
+    Column("val_divergence", "float", "mean KL(teacher || method) on val, nats; breaks ties"),
+    Column("val_balanced_accuracy", "float", "null unless the protocol, or the method, reads val labels"),
+    Column("test_balanced_accuracy", "float", "mean recall over classes on test"),
+    Column("test_macro_f1", "float", "on test"),
+    Column("test_weighted_f1", "float", "on test"),
+    Column("test_accuracy", "float", "on test"),
+    Column("test_kappa", "float", "Cohen's, on test"),
+    Column("test_agreement", "float", "share of test windows for which it says what the teacher says"),
+    Column("step_seconds", "float", "of a training step"),
+    Column("train_seconds", "float", "of the trial, evaluation on val included"),
+    Column("inference_seconds_per_window", "float", "from the raw window to logits, in batches of 16"),
+    Column("peak_memory_bytes", "int", "of the process, or of the GPU, during the trial"),
+    Column("started_at", "str", "UTC, ISO 8601"),
+    Column("versions", "str", "of libraries, and the machine; JSON"),
+    Column("config", "str", "options of the method; JSON"),
+)
+
+PREDICTION = (
+    Column("run", "str", "as in trials.parquet"),
+    Column("method", "str", "as in trials.parquet"),
+    Column("stage", "str", "as in trials.parquet"),
+    Column("trial_id", "str", "as in trials.parquet"),
+    Column("seed", "int", "as in trials.parquet"),
+    Column("fold", "int", "as in trials.parquet"),
+    Column("window", "int", "index in the data set"),
+    Column("subject", "str", "whose window it is"),
+    Column("label", "int", "true class"),
+    Column("prediction", "int", "class"),
+    Column("teacher_prediction", "int", "the teacher's class for the paired old window"),
+)
+
+
+def types_of(columns: Iterable[Column]) -> Schema:
+    return {column.name: TYPES[column.dtype] for column in columns}
+
+
+PREDICTIONS: Schema = types_of(PREDICTION)
+
+
+def row_schema(methods: Iterable[MethodCard]) -> Schema:
+    """Columns of ``trials.parquet`` for these methods. TypeError where two of them disagree about a column."""
+    found: dict[str, Column] = {column.name: column for column in ROW}
+    for method in methods:
+        for column in method.columns:
+            if found.setdefault(column.name, column).dtype != column.dtype:
+                raise TypeError(f"column {column.name} of {method.name} is {column.dtype}, elsewhere another type")
+    return types_of(found.values())
 
 
 def versions() -> dict[str, str]:
@@ -90,28 +133,24 @@ def versions() -> dict[str, str]:
     return {**found, "python": platform.python_version(), "machine": platform.machine()}
 
 
-def frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, Any] = SCHEMA) -> pl.DataFrame:
+def frame(rows: Sequence[Mapping[str, Any]], schema: Schema) -> pl.DataFrame:
     """Rows as a table of exactly ``schema``; what a row does not say is null."""
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
+    return pl.DataFrame({name: [row.get(name) for row in rows] for name in schema}, schema=dict(schema))
 
 
 def write_parquet(table: pl.DataFrame, path: Path) -> None:
     """Write the whole file or leave the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.write_parquet(temporary)
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        table.write_parquet(temporary)
 
 
-def read_parquet(path: Path, schema: Mapping[str, Any] = SCHEMA) -> pl.DataFrame:
-    """A table written by ``write_parquet``; empty if there is none yet."""
-    if not path.exists():
-        return frame([], schema)
+def read_parquet(path: Path, schema: Schema) -> pl.DataFrame:
+    """A table written by ``write_parquet``. InputError if it cannot be read, or lacks a column of ``schema``."""
     try:
         table = pl.read_parquet(path)
     except Exception as error:
         raise InputError(
-            f"{path} is not a readable Parquet file ({error}); remove the run's folder and run it again"
+            f"{path} is not a readable Parquet file ({error}); remove it, the run's rows.jsonl gives it again"
         ) from None
     missing = [name for name in schema if name not in table.columns]
     if missing:
@@ -119,11 +158,3 @@ def read_parquet(path: Path, schema: Mapping[str, Any] = SCHEMA) -> pl.DataFrame
             f"{path} lacks the columns {', '.join(missing)}: it was written by another version; run the benchmark again"
         )
     return table.select(list(schema))
-
-
-def append(path: Path, rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any] = SCHEMA) -> pl.DataFrame:
-    """Add rows; one with a ``trial_id`` that is there already replaces it, so that resuming never doubles a row."""
-    old, new = read_parquet(path, schema), frame(rows, schema)
-    table = pl.concat([old.filter(~pl.col("trial_id").is_in(new["trial_id"].implode())), new])
-    write_parquet(table, path)
-    return table

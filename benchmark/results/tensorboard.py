@@ -9,7 +9,9 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-HPARAMS = ("method", "stage", "fold", "seed", "bridge_input", "bridge_output", "rank", "prototypes", "learning_rate")
+from benchmark.results.schema import MethodCard
+
+HPARAMS = ("method", "stage", "fold", "seed", "learning_rate")
 METRICS = (
     "val_agreement",
     "val_balanced_agreement",
@@ -24,11 +26,11 @@ METRICS = (
 )
 
 
-class Board:
+class TrialWriters:
     """Writes below ``<folder>/<method>/<trial id>``; the driver owns it, so no worker needs the folder."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, methods: Mapping[str, MethodCard]):
+        self.folder, self.methods = folder, methods
         self.writers: dict[str, SummaryWriter] = {}
 
     def _writer(self, row: Mapping[str, Any]) -> SummaryWriter:
@@ -45,9 +47,10 @@ class Board:
                 writer.add_scalar(name, value, row["epochs"])
 
     def finish(self, row: Mapping[str, Any]) -> None:
-        """The trial's row in HParams."""
+        """The trial's row in HParams: its options and what its method's own columns say, among the hyperparameters."""
         writer = self._writer(row)
-        hparams = {name: row[name] for name in HPARAMS if row.get(name) is not None}
+        own = [column.name for column in self.methods[row["method"]].columns]
+        hparams = {name: row[name] for name in (*HPARAMS, *own) if row.get(name) is not None}
         chosen = json.loads(row["config"])
         hparams |= {name: value for name, value in chosen.items() if isinstance(value, int | float | str)}
         metrics = {f"hparam/{name}": row[name] for name in METRICS if row.get(name) is not None}

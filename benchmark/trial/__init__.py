@@ -1,0 +1,1 @@
+"""One configuration of one method -> one row: training driven epoch by epoch, metrics, costs."""

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy import signal as sps
 
-from benchmark.errors import InputError
 from benchmark.common.suggest import choose
+from benchmark.errors import InputError
 
 Stages = Sequence[Mapping[str, Any]]
 
@@ -32,7 +32,7 @@ DEFAULTS: Mapping[str, Stages] = {
     "ppg": [{"resample_fft": 125}, {"bandpass_chebyshev": [0.5, 12]}, {"zscore": "recording"}],
     "emg": [{"resample_linear": 130}, {"zscore": "recording"}],
 }
-"""What each modality's published preparation is; data sets write theirs out in ``conf/data``."""
+"""What each modality's published preparation is; data sets write theirs out in their options."""
 
 
 def resample_linear(signal: np.ndarray, rate: float, target: float) -> tuple[np.ndarray, float]:

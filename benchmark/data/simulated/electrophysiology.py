@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import signal as sps
 
+from benchmark.data.simulated.body import slow
+
 BANDS = {
     "delta": (0.5, 4.0),
     "theta": (4.0, 8.0),
@@ -242,11 +244,3 @@ def _add_blinks(
             k = round(at * rate)
             if k + width < n:
                 out[:, k : k + width] += noise * rng.uniform(50, 90) * reach[:, None] * shape.astype(np.float32)
-
-
-def slow(rng: np.random.Generator, n: int, seconds: float, rate: float) -> np.ndarray:
-    """A first-order autoregressive process (n,) of unit variance with that time constant, from its stationary state."""
-    keep = np.exp(-1 / (seconds * rate))
-    steps = rng.standard_normal(n) * np.sqrt(1 - keep**2)
-    steps[0] = rng.standard_normal()
-    return sps.lfilter([1.0], [1.0, -keep], steps)

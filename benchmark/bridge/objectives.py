@@ -1,0 +1,48 @@
+"""What a bridge is trained for: the distance of what comes out from what should, and what keeps its first steps sane.
+
+Shapes: B windows of a batch; outputs and targets have any further dimensions.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.bridge.network import PrototypeBridge
+
+INFONCE_TEMPERATURE = 0.1
+MOST_GRADIENT = 1e3
+
+
+def cosine(output: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine similarity of the flattened tensors of each window, averaged."""
+    return F.cosine_embedding_loss(output.flatten(1), target.flatten(1), output.new_ones(len(output)))
+
+
+def infonce(output: Tensor, target: Tensor) -> Tensor:
+    """InfoNCE over the batch (van den Oord et al., 2018): a window's own target among those of the others."""
+    similarity = F.normalize(output.flatten(1)) @ F.normalize(target.flatten(1)).T
+    return F.cross_entropy(similarity / INFONCE_TEMPERATURE, torch.arange(len(output), device=output.device))
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": cosine,
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "infonce": infonce,
+}
+
+
+def rescale_large_gradients(bridge: PrototypeBridge, most: float = MOST_GRADIENT) -> None:
+    """Scale a gradient with an entry above ``most`` so that its largest is 1.
+
+    The first output is zero (B is), where a cosine has no direction and a layer norm without bias multiplies by
+    1 / sqrt(eps): gradients of 1e6 to 1e26. Adam would remember one for thousands of steps and hardly move.
+    Other gradients are below (at most 130 in the paper's directions), so that the published training is kept.
+    """
+    gradients = [p.grad for p in bridge.parameters() if p.grad is not None]
+    largest = torch.stack([extreme for gradient in gradients for extreme in gradient.aminmax()]).abs().max()
+    if largest > most:
+        for gradient in gradients:
+            gradient.div_(largest)
