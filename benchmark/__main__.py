@@ -8,7 +8,7 @@ from benchmark.common.terminal import exit_code
 from benchmark.config import help
 from benchmark.registry import catalogue, configure
 
-SHOWN = ("-h", "--help", "--config", "--plan")
+SHOWN = ("-h", "--help", "--config", "--options", "--plan")
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,6 +22,9 @@ def _main(words: Sequence[str]) -> int:
     config = configure(rest)
     if "--config" in shown:
         print(help.as_yaml(config))
+        return 0
+    if "--options" in shown:
+        print(help.markdown(config))
         return 0
     if "-h" in shown or "--help" in shown:
         print(help.usage(config, catalogue()))

@@ -1,17 +1,21 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: several workers share the cores
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from benchmark.config import compose as config
+from benchmark.config.schema import Config
 from benchmark.frozen.task import Task
+from benchmark.registry import configure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs first: several processes that share the files then end together."""
-    items.sort(key=lambda item: item.path.name != "test_sweep.py")
+    items.sort(key=lambda item: item.path.name != "test_run.py")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,12 +56,18 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The quickstart on eight short subjects and untrained encoders."""
     folder = tmp_path_factory.mktemp("small")
-    return config.load([*SMALL, f"results={folder}/results", f"cache={folder}/cache"])
+    return configure([*SMALL, f"results={folder}/results", f"cache={folder}/cache"])
 
 
 @pytest.fixture(scope="session")
-def task(small: dict[str, Any]) -> Task:
+def task(small: Config) -> Task:
     return Task(small, 0)
+
+
+def changed(config: Config, **sections: dict[str, object]) -> Config:
+    """A configuration with other options in some of its sections."""
+    update = {name: getattr(config, name).model_copy(update=options) for name, options in sections.items()}
+    return config.model_copy(update=update)

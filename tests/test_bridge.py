@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.bridge.network import PrototypeBridge, count_parameters, land
+from benchmark.bridge.network import PrototypeBridge, count_parameters
 from benchmark.encoders import registry
 from benchmark.errors import InputError
 from benchmark.data.signals.spec import SignalSpec
-from benchmark.bridge.training import LOSSES
+from benchmark.bridge.layout import to_block_input
+from benchmark.bridge.objectives import LOSSES
 
 
 def test_output_is_prototypes_times_low_rank_weights():
@@ -62,8 +63,8 @@ def test_transposed_layout_keeps_tokens_apart_and_the_released_one_mixes_them():
     old = registry.build("labram", signal)
     tokens, width = old.shape_at(1)
     output = torch.arange(2 * width * tokens, dtype=torch.float32).view(2, width, tokens)
-    assert torch.equal(old.to_tokens(land(old, output))[1, 2], output[1, :, 2])
-    assert torch.equal(land(old, output, "released").flatten(), output.flatten())
+    assert torch.equal(old.to_tokens(to_block_input(old, output))[1, 2], output[1, :, 2])
+    assert torch.equal(to_block_input(old, output, "released").flatten(), output.flatten())
 
 
 def test_losses_against_independent_formulas():

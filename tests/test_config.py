@@ -1,14 +1,18 @@
 """What the command line accepts, and the one line it says otherwise."""
 
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from benchmark import competitors
-from benchmark.config import compose as config
-from benchmark.errors import InputError
+from benchmark.config import help
+from benchmark.config.compose import choices
 from benchmark.config.options import Blocks
+from benchmark.errors import InputError
+from benchmark.registry import catalogue, configure
 
 
 @pytest.mark.parametrize(
@@ -40,21 +44,21 @@ from benchmark.config.options import Blocks
 )
 def test_a_wrong_word_is_named_with_what_is_close(words, said):
     with pytest.raises(InputError) as error:
-        config.load(words)
+        configure(words)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("experiment", config.choices("experiment"))
+@pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_experiment_is_a_whole_configuration(experiment):
-    loaded = config.load([f"experiment={experiment}"])
-    assert loaded["name"] == loaded["experiment"] == experiment
-    for method in competitors.searchable():
-        assert set(loaded[method]) == set(competitors.options(method))
+    loaded = configure([f"experiment={experiment}"])
+    assert loaded.name == loaded.experiment == experiment
+    for method, options in catalogue().methods.items():
+        assert type(loaded.method_options[method]) is options
 
 
 def test_an_experiment_may_be_changed_piece_by_piece():
-    loaded = config.load(["experiment=eegmat_eeg2ecg", "data.root=/somewhere", "bridge.rank=8", "old.preset=base"])
+    loaded = configure(["experiment=eegmat_eeg2ecg", "data.root=/somewhere", "bridge.rank=8", "old.preset=base"]).plain()
     assert loaded["data"]["root"] == "/somewhere"
     assert loaded["bridge"]["rank"] == 8
     assert loaded["bridge"]["input"] is None
@@ -69,9 +73,13 @@ def test_an_experiment_may_be_changed_piece_by_piece():
     ],
 )
 def test_positions_are_checked_against_the_encoders(words, said):
+    def check(words: list[str]) -> None:
+        loaded = configure(words)
+        loaded.method_options["bridge"].check(loaded, Blocks(new=6, old=4))
+
     with pytest.raises(InputError, match=said):
-        config.check_methods(config.load(words), Blocks(new=6, old=4))
-    config.check_methods(config.load(["bridge.output=head"]), Blocks(new=6, old=4))
+        check(words)
+    check(["bridge.output=head"])
 
 
 @pytest.mark.parametrize(
@@ -87,8 +95,8 @@ def test_positions_are_checked_against_the_encoders(words, said):
 )
 def test_options_that_contradict_each_other_are_refused_by_name(words, said):
     with pytest.raises(InputError, match=said):
-        config.load(words)
-    assert config.load(words[:-1])
+        configure(words)
+    assert configure(words[:-1])
 
 
 @pytest.mark.parametrize("words", [["experiment=nothing_like_it"], ["bridge.rank=0"], ["data=eegmat", "data.root=/no"]])
@@ -104,7 +112,31 @@ def test_the_command_line_says_one_line_and_exits_with_2(words, tmp_path):
 
 
 def test_simulated_data_makes_an_experiment_of_the_paper_small_and_leaves_the_quickstart_as_it_is():
-    assert config.load(["data=simulated"]) == config.load([])
-    paper, small = (config.load(["experiment=isruc_ecg2eeg", *words]) for words in ([], ["data=simulated"]))
-    assert (paper["old"]["preset"], small["old"]["preset"]) == ("small", "tiny")
-    assert small["search"]["trials"] < paper["search"]["trials"]
+    assert configure(["data=simulated"]) == configure([])
+    paper, small = (configure(["experiment=isruc_ecg2eeg", *words]) for words in ([], ["data=simulated"]))
+    assert (paper.old.preset, small.old.preset) == ("small", "tiny")
+    assert small.search.trials < paper.search.trials
+
+
+def test_the_help_names_every_option_with_its_value_and_what_it_takes():
+    loaded = configure(["bridge.rank=8"])
+    text = help.usage(loaded, catalogue())
+    for name in ("search.trials=12", "data.split.kind=subjects", "bridge.rank=8", "kd_logits.temperature=null"):
+        assert f"  {name}" in text
+    for one in help.options_of(loaded):
+        assert one.accepted, one.name
+    assert "a whole number of at least 1, or null to search it" in " ".join(text.split())
+
+
+def test_the_readmes_table_of_options_is_the_schemas():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    table = readme.partition("<!-- python -m benchmark --options -->\n")[2].partition("\n<!-- end of options -->")[0]
+    assert table == help.markdown(configure([]))
+
+
+def test_a_configuration_is_typed_and_travels():
+    loaded = configure(["search.trials=20", "teacher.learning_rate=1"])
+    assert (loaded.search.trials, loaded.teacher.learning_rate) == (20, 1.0)
+    assert pickle.loads(pickle.dumps(loaded)) == loaded
+    with pytest.raises(ValidationError):
+        loaded.search.trials = 3

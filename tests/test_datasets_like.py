@@ -11,7 +11,6 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmark.config import compose as config
 from benchmark.data import cache, registry
 from benchmark.data.base import SubjectWindows
 from benchmark.data.signals.spec import SignalSpec
@@ -20,6 +19,8 @@ from benchmark.data.splits import splits_of
 from benchmark.encoders import registry as encoders
 from benchmark.errors import InputError
 from benchmark.frozen.task import load_data
+from benchmark.registry import configure
+from tests.conftest import changed
 
 DIRECTIONS = ("wesad_ppg2ecg", "wesad_ecg2ppg", "isruc_eeg2ecg", "isruc_ecg2eeg", "fog_eeg2emg", "fog_emg2eeg")
 SHORT = {"wesad": {"condition_seconds": 120}, "isruc": {"condition_seconds": 600}, "fog": {"condition_seconds": 30}}
@@ -197,26 +198,25 @@ def test_the_heart_slows_down_in_deep_sleep():
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_every_direction_runs_on_simulated_data_of_its_shape(direction: str, tmp_path):
     """The words of the issue: data=simulated alone gives the shape, tiny encoders and a split without leaks."""
-    loaded = config.load([f"experiment={direction}", "data=simulated", f"cache={tmp_path}"])
+    loaded = configure([f"experiment={direction}", "data=simulated", f"cache={tmp_path}"])
     like = direction.split("_")[0]
-    assert loaded["data"]["like"] == like
-    for side in ("old", "new"):
-        assert (loaded[side]["preset"], loaded[side]["weights"]) == ("tiny", "local")
-    assert loaded["teacher"]["solver"] == "lbfgs"
-    data = load_data({**loaded, "data": {**loaded["data"], **SHORT[like], "subjects": 6}})
-    assert all(split.leakage == "none" for split in splits_of(data, loaded["data"]["split"], loaded["seed"]))
-    for side, windows in (("old", data.old), ("new", data.new)):
-        chosen = loaded[side]
-        encoder = encoders.build(chosen["name"], windows.spec, preset="tiny", device="cpu")
+    assert loaded.plain()["data"]["like"] == like
+    for chosen in (loaded.old, loaded.new):
+        assert (chosen.preset, chosen.weights) == ("tiny", "local")
+    assert loaded.teacher.solver == "lbfgs"
+    data = load_data(changed(loaded, data={**SHORT[like], "subjects": 6}))
+    assert all(split.leakage == "none" for split in splits_of(data, loaded.data.split, loaded.seed))
+    for chosen, windows in ((loaded.old, data.old), (loaded.new, data.new)):
+        encoder = encoders.build(chosen.name, windows.spec, preset="tiny", device="cpu")
         assert encoder(encoder.inputs(windows.take(np.arange(2)))).shape[0] == 2
 
 
 def test_what_the_user_says_of_the_encoders_and_the_shape_goes_before():
-    loaded = config.load(["experiment=fog_emg2eeg", "data=simulated", "old.preset=base", "data.subjects=3"])
+    loaded = configure(["experiment=fog_emg2eeg", "data=simulated", "old.preset=base", "data.subjects=3"]).plain()
     assert loaded["old"]["preset"] == "base"
     assert loaded["new"]["preset"] == "tiny"
     assert loaded["data"]["subjects"] == 3
-    assert config.load(["experiment=fog_emg2eeg", "data=simulated", "data.like=isruc"])["data"]["like"] == "isruc"
+    assert configure(["experiment=fog_emg2eeg", "data=simulated", "data.like=isruc"]).plain()["data"]["like"] == "isruc"
 
 
 PAPER = {
@@ -239,7 +239,7 @@ POINTS = {  # i, j, r, P, learning rate, epochs, loss
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_papers_settings_are_the_defaults(direction: str):
-    loaded = config.load([f"experiment={direction}"])
+    loaded = configure([f"experiment={direction}"]).plain()
     old, new, teacher = loaded["old"], loaded["new"], loaded["teacher"]
     split = loaded["data"]["split"]
     solver = teacher["solver"] if teacher["training"] == "probe" else "adam"
@@ -258,7 +258,7 @@ def test_the_papers_settings_are_the_defaults(direction: str):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_paper_space_holds_exactly_the_published_point(direction: str):
-    loaded = config.load([f"experiment={direction}", "search.space=paper"])
+    loaded = configure([f"experiment={direction}", "search.space=paper"]).plain()
     bridge = loaded["bridge"]
     found = (bridge["input"], bridge["output"], bridge["rank"], bridge["prototypes"], bridge["learning_rate"])
     assert (*found, bridge["epochs"], bridge["loss"]) == POINTS[direction]

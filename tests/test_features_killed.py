@@ -1,13 +1,11 @@
-"""Processes that are killed with SIGKILL while they write an entry: what follows reads nothing that is not whole."""
+"""Extractions that are killed with SIGKILL: what follows reads nothing that is not whole, and goes on where it was."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,61 +14,25 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.base import Windows
-from benchmark.encoders import registry
-from benchmark.encoders.papagei import PaPaGei
-from benchmark.features import Features, Store, one_pass
-from benchmark.features.claim import STALE
-from benchmark.features.files import read_batch
-from benchmark.features.store import batches_of, partial_of
+from benchmark.frozen.features import Features
+from benchmark.frozen.store import Entry, Store
+from tests.test_features import papagei, people
 
-KEY = {"what": "pass", "split": "pair"}
-SIZE = 2
-KILLS = 20
+COUNTS = (20,) * 8
+KILLS = 12
 
 
-class Noise(Windows):
-    """White noise, the same in every process."""
-
-    def __init__(self, n: int):
-        self.spec = PaPaGei.example
-        shape = (n, self.spec.n_channels, self.spec.n_samples)
-        self.values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        return self.values[indices]
-
-
-def compute(n: int, log: Path):
-    """One pass of a small encoder; ``log`` says when a batch begins to be computed and when it is to be kept."""
-    encoder = registry.build("papagei", PaPaGei.example, "tiny", seed=0).freeze()
-    windows, indices = Noise(n), np.arange(n)
-
-    def batches(begin: int) -> Iterator[dict[str, np.ndarray]]:
-        passing = one_pass(encoder, windows, indices, last=True, batch_size=SIZE, begin=begin)
-        for row in range(begin, n, SIZE):
-            note(log, "compute", row)
-            batch = next(passing)
-            note(log, "keep", row)
-            yield batch
-
-    return batches
-
-
-def note(log: Path, what: str, row: int) -> None:
-    with log.open("a") as file:
-        file.write(f"{what} {os.getpid()} {row}\n")
-
-
-def work(root: Path, n: int, log: Path, ready: Path) -> None:
-    """A process that asks for the entry."""
+def extract(root: Path, log: Path) -> None:
+    """A process that extracts all subjects; ``log`` says of which it computes a batch."""
     torch.set_num_threads(1)
-    batches = compute(n, log)
-    ready.touch()
-    Store(root).get(KEY, n, batches)
+
+    def note(done: int, total: int, text: str) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()} {text}\n")
+
+    features = Features(Store(root), people(COUNTS), papagei(), "ppg", 2, note)
+    for subject in range(len(COUNTS)):
+        features.extract(subject, last=np.arange(COUNTS[subject]))
 
 
 @pytest.fixture(autouse=True)
@@ -86,189 +48,79 @@ def one_thread() -> Iterator[None]:
 def context():
     """New processes from one that has imported what they need: they start soon and share no state with this one."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["benchmark.features", "benchmark.encoders.papagei", __name__])
+    found.set_forkserver_preload(["benchmark.frozen.features", "benchmark.encoders.papagei", __name__])
     return found
 
 
-def started(context, *arguments) -> BaseProcess:
-    """A process that is about to ask for the entry."""
-    ready = arguments[-1]
-    ready.unlink(missing_ok=True)
-    process = context.Process(target=work, args=arguments)
+def started(context, root: Path, log: Path) -> BaseProcess:
+    """A process that computes by now."""
+    log.touch()
+    size = log.stat().st_size
+    process = context.Process(target=extract, args=(root, log))
     process.start()
-    wait(ready.exists)
+    end = time.monotonic() + 60
+    while process.is_alive() and log.stat().st_size == size:
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.001)
     return process
 
 
-def wait(true, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.001)
+def whole(root: Path) -> set[str]:
+    """The entries that are there; an error for one that is not whole."""
+    found = set()
+    for path in root.glob("*.arrow"):
+        entry = Entry(path)
+        entry.verify()
+        assert entry.rows == COUNTS[0]
+        found.add(f"{entry.key['what']} of {entry.key['subject']}")
+    return found
 
 
-def killed(process: BaseProcess) -> bool:
-    """Whether SIGKILL found the process at work."""
-    assert process.pid is not None
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    return process.exitcode == -signal.SIGKILL
-
-
-def computed(log: Path, what: str = "compute") -> Counter[int]:
-    """How often the batch that begins at a row was computed, or begun."""
-    lines = [line.split() for line in log.read_text().splitlines() if line.startswith(what)]
-    return Counter(int(row) for _, _, row in lines)
-
-
-def pids(log: Path) -> set[int]:
-    """The processes that computed."""
-    return {int(line.split()[1]) for line in log.read_text().splitlines()}
-
-
-def all_whole(root: Path) -> int:
-    """How many batches are finished; an error for a file under a final name that is not whole."""
-    path = Store(root).path(KEY)
-    if path.exists():
-        Features(path).verify()
-    found = batches_of(partial_of(path))
-    for begin, end, file in found:
-        assert read_batch(file)[0].rows == [end - begin]
-    return len(found)
-
-
-def is_reference(entry: Features, n: int, log: Path) -> bool:
-    """Whether an entry is bit for bit what one uninterrupted pass gives."""
-    batches = list(compute(n, log)(0))
-    entry.verify()
+def is_reference(root: Path, other: Path) -> bool:
+    """Whether all that was extracted is bit for bit what an extraction at one go gives."""
+    extract(other, other.with_name("another log"))
+    names = {path.name for path in other.iterdir()}
+    assert {path.name for path in root.iterdir() if not path.name.startswith(".")} == names
     return all(
-        np.array_equal(entry[name].numpy(), np.concatenate([batch[name] for batch in batches])) for name in batches[0]
+        torch.equal(torch.cat(Entry(root / name)[array]), torch.cat(chunks))
+        for name in names
+        for array, chunks in Entry(other / name).items()
     )
 
 
-def test_an_entry_whose_writer_is_killed_twenty_times_is_whole_and_finished(context, tmp_path):
-    root, log, n, rng = tmp_path / "store", tmp_path / "log", 240, random.Random(0)
-    log.touch()
-    progress = []
-    while len(progress) < KILLS:
-        # At any moment, and, every other time, at any moment from when a batch is computed and will be written.
-        what, longest = ("compute", 0.01) if len(progress) % 2 else ("keep", 0.003)
-        goal = computed(log, what).total() + rng.randrange(4)
-        process = started(context, root, n, log, tmp_path / "ready")
-        wait(lambda what=what, goal=goal: computed(log, what).total() >= goal)  # type: ignore[misc]
-        time.sleep(rng.uniform(0, longest))
-        assert killed(process), "finished before it was killed so often: make the entry longer"
-        progress.append(all_whole(root))
-    assert progress == sorted(progress), "finished batches were lost"
-    assert 0 < progress[-1] < n // SIZE
-    last = started(context, root, n, log, tmp_path / "ready")
+def test_a_killed_extraction_loses_at_most_the_subject_it_was_at(context, tmp_path):
+    root, log, rng = tmp_path / "store", tmp_path / "log", random.Random(0)
+    before: set[str] = set()
+    for _ in range(KILLS):
+        process = started(context, root, log)
+        time.sleep(rng.uniform(0, 0.05))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        there = whole(root)
+        assert before <= there, "what was finished was lost"
+        before = there
+    assert len(before) < 2 * len(COUNTS), "finished before it was killed so often: give it more to do"
+    last = started(context, root, log)
     last.join()
     assert last.exitcode == 0
-    times = computed(log)
-    assert sorted(times) == list(range(0, n, SIZE))
-    assert max(times.values()) <= KILLS + 1
-    # What each kill cost is the batch that was being computed.
-    assert times.total() <= n // SIZE + KILLS
-    entry, found = Store(root).get(KEY, n, lambda begin: pytest.fail("computed again"))
-    assert found
-    assert is_reference(entry, n, tmp_path / "another log")
-    assert list(root.iterdir()) == [entry.path]
-
-
-def test_killed_while_the_batches_are_laid_together(context, tmp_path):
-    root, log, n, rng = tmp_path / "store", tmp_path / "log", 200, random.Random(1)
-    log.touch()
-
-    def interrupted(begin: int) -> Iterator[dict[str, np.ndarray]]:
-        yield from compute(n, tmp_path / "another log")(begin)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Store(root).get(KEY, n, interrupted)
-    path = Store(root).path(KEY)
-    partial = partial_of(path)
-
-    def writing() -> bool:
-        return path.exists() or (partial.exists() and any(partial.glob(f".{path.name}.*.tmp")))
-
-    unfinished = 0
-    for _ in range(KILLS // 2):
-        for left in partial.glob(f".{path.name}.*.tmp"):
-            left.unlink()  # so that the next one is seen
-        process = started(context, root, n, log, tmp_path / "ready")
-        wait(writing)
-        time.sleep(rng.uniform(0, 0.02))
-        killed(process)
-        there = all_whole(root)
-        if path.exists():
-            break
-        unfinished += 1
-        assert there == n // SIZE, "finished batches were lost"
-    assert unfinished
-    last = started(context, root, n, log, tmp_path / "ready")
-    last.join()
-    assert last.exitcode == 0
-    assert not computed(log), "a batch that was there was computed again"
-    entry, found = Store(root).get(KEY, n, lambda begin: pytest.fail("computed again"))
-    assert found
-    assert is_reference(entry, n, tmp_path / "another log")
-    assert list(root.iterdir()) == [path]
-
-
-def test_killed_between_finishing_and_tidying_up(tmp_path):
-    """What that leaves is made by hand: the moment is too short to hit."""
-    root, log = tmp_path / "store", tmp_path / "log"
-    entry, _ = Store(root).get(KEY, 4, compute(4, log))
-    partial = partial_of(entry.path)
-    partial.mkdir()
-    (partial / "000000000-000000002.arrow").write_bytes(b"of the dead")
-    (partial / ".000000002-000000004.arrow.17.abcd.tmp").write_bytes(b"of the dead")
-    (partial / "owner.json").write_text('{"host": "elsewhere", "pid": 17, "token": "abcd"}')
-    _, found = Store(root).get(KEY, 4, lambda begin: pytest.fail("computed again"))
-    assert found
-    assert list(root.iterdir()) == [entry.path]
-
-
-def test_a_process_that_waits_takes_over_when_the_owner_is_killed(context, tmp_path):
-    root, log, n = tmp_path / "store", tmp_path / "log", 200
-    log.touch()
-    owner = started(context, root, n, log, tmp_path / "ready")
-    wait(lambda: len(computed(log)) > 5)
-    other = started(context, root, n, log, tmp_path / "ready")
-    time.sleep(0.1)
-    assert pids(log) == {owner.pid}, "two processes compute one entry though both live"
-    assert killed(owner)
-    other.join()
-    assert other.exitcode == 0
-    assert computed(log).total() <= n // SIZE + 1
-    entry, found = Store(root).get(KEY, n, lambda begin: pytest.fail("computed again"))
-    assert found
-    assert is_reference(entry, n, tmp_path / "another log")
-    assert list(root.iterdir()) == [entry.path]
+    assert len(whole(root)) == 2 * len(COUNTS)
+    begun = [line.split() for line in log.read_text().splitlines()]
+    for subject in range(len(COUNTS)):  # no process computed anything of a subject that was finished
+        assert len({pid for pid, *_, name in begun if name == f"S{subject}"}) <= KILLS + 1
+    assert len({(pid, name) for pid, *_, name in begun}) <= len(COUNTS) + KILLS
+    assert is_reference(root, tmp_path / "another store")
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_two_processes_that_both_believe_to_own_an_entry_do_not_harm_it(context, tmp_path, kill):
-    """A claim is advice. Here the second takes it from a first that lives, as after a network's long pause."""
-    root, log, n = tmp_path / "store", tmp_path / "log", 200
-    log.touch()
-    first = started(context, root, n, log, tmp_path / "ready")
-    wait(lambda: len(computed(log)) > 5)
-    owner = partial_of(Store(root).path(KEY)) / "owner.json"
-    owner.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "abcd"}))
-    past = time.time() - 2 * STALE
-    os.utime(owner, (past, past))
-    second = started(context, root, n, log, tmp_path / "ready")
-    wait(lambda: second.pid in pids(log))
+def test_two_extractions_at_once_do_no_harm(context, tmp_path, kill):
+    root, log = tmp_path / "store", tmp_path / "log"
+    first, second = (started(context, root, log) for _ in range(2))
     if kill:
-        assert killed(first)
+        os.kill(first.pid or 0, signal.SIGKILL)
     for process in (first, second):
         process.join()
     assert second.exitcode == 0
-    assert first.exitcode == (-signal.SIGKILL if kill else 0)
-    assert max(computed(log).values()) == 2, "they did not compute at once"
-    entry, found = Store(root).get(KEY, n, lambda begin: pytest.fail("computed again"))
-    assert found
-    assert is_reference(entry, n, tmp_path / "another log")
-    assert list(root.iterdir()) == [entry.path]
+    assert first.exitcode in ([0, -signal.SIGKILL] if kill else [0])
+    whole(root)
+    assert is_reference(root, tmp_path / "another store")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.bridge.network import PrototypeBridge, land
+from benchmark.bridge.network import PrototypeBridge
 from benchmark.encoders import registry
-from benchmark.bridge.training import cosine
+from benchmark.bridge.layout import to_block_input
+from benchmark.bridge.objectives import cosine
 from tests.encoders.goldens import (
     ISRUC_ECG,
     ISRUC_EEG,
@@ -56,7 +57,7 @@ def test_losses_of_the_released_training_loop(shared, direction):
     losses = []
     for step in range(int(golden["steps"])):
         rows = slice(8 * (step % 4), 8 * (step % 4) + 8)
-        loss = cosine(old.run(land(old, bridge(x[rows])), j, old.n_blocks), last[rows])
+        loss = cosine(old.run(to_block_input(old, bridge(x[rows])), j, old.n_blocks), last[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,22 +1,26 @@
 """What `make perf` compares does the same work, and its report says what was measured."""
 
 import itertools
+from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from benchmark.config import compose as config
-from benchmark.perf import clock, directions, inference, report
-from benchmark.perf.plain import PlainLoop, once_per_block
+from benchmark import registry
 from benchmark.bridge.training import Bridge
-from tests.test_transfer import BRIDGE
+from benchmark.perf import clock, directions, extraction, inference, report
+from benchmark.perf.plain import PlainLoop, once_per_block
+from benchmark.registry import configure
+
+POINT = {"input": 1, "rank": 8, "prototypes": 32, "learning_rate": 1e-2, "batch_size": 1000}
 
 
 @pytest.mark.parametrize("output", [0, 2, "head"])
 def test_the_plain_loop_trains_the_same_bridge(task, output):
     """In one batch an epoch, since the loop takes its batches as they come."""
-    options = {**BRIDGE, "output": output, "batch_size": 1000, "rank": 8, "prototypes": 32}
+    options = registry.options_of("bridge", {**POINT, "output": output})
     method = Bridge(task, options, seed=0)
     plain = PlainLoop(task, options, method.state())
     pair, val = (
@@ -45,12 +49,48 @@ def test_ways_are_timed_in_turn():
 
 @pytest.mark.parametrize("direction", directions.DIRECTIONS)
 def test_directions_are_measured_at_full_size_and_the_papers_point(direction, tmp_path):
-    loaded = config.load(directions.settings(direction, tmp_path))
-    assert {loaded[side]["weights"] for side in ("old", "new")} == {"random"}
-    assert "tiny" not in {loaded[side]["preset"] for side in ("old", "new")}
+    config = configure(directions.settings(direction, tmp_path))
+    assert {side.weights for side in (config.old, config.new)} == {"random"}
+    assert "tiny" not in {side.preset for side in (config.old, config.new)}
     options = directions.options(direction)
-    assert options["input"] is not None
-    assert options["batch_size"] == directions.BATCH[direction]
+    assert options.model_dump().items() >= directions.PAPER[direction].items()
+    assert options.batch_size == directions.BATCH[direction]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WESAD's shape with small encoders and short recordings."""
+    settings = directions.settings
+
+    def smaller(direction: str, cache: Path) -> list[str]:
+        few = ("data.condition_seconds=100", "data.ecg_rate=128", "old.preset=tiny", "new.preset=tiny")
+        return [*settings(direction, cache), *few]
+
+    monkeypatch.setattr(directions, "settings", smaller)
+    monkeypatch.setattr(extraction, "settings", smaller)
+
+
+def test_a_part_that_has_too_few_windows_has_them_several_times(tiny, tmp_path):
+    task = directions.open_task("wesad_ppg2ecg", tmp_path, pair=16, val=3)
+    pair = task.indices("pair")
+    assert (len(pair), len(task.indices("val"))) == (16, 3)
+    assert len(np.unique(pair)) < 16
+    pooled, last = task.pooled("new", "pair", 2), task.last("pair")
+    for row, first in enumerate(pair):
+        same = int(np.flatnonzero(pair == first)[0])
+        assert torch.equal(pooled[row], pooled[same])
+        assert torch.equal(last[row], last[same])
+    inputs = task.old.inputs(task.windows("old").take(pair))
+    torch.testing.assert_close(last.all(), task.old(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_every_extraction_that_is_timed_computes(tiny, tmp_path):
+    rows = list(extraction.measure("wesad_ppg2ecg", tmp_path, budget=0.0))
+    assert [row["way"] for row in rows] == ["forward, batches of 8", "store", "forward", "once per block"]
+    rounds = rows[0]["rounds"]
+    files = [sorted(folder.iterdir()) for folder in (tmp_path / "extraction" / "wesad_ppg2ecg").iterdir()]
+    # Of two subjects: pooled outputs of both models, and the old one's last output.
+    assert [len(found) for found in files] == [2 * 3] * (1 + rounds)
 
 
 def row(way: str, seconds: float, ratio: float | None, required: float | None, direction: str = "fog_eeg2emg") -> dict:

@@ -6,12 +6,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmark.config import compose as config
+from benchmark.config.schema import TeacherOptions
 from benchmark.errors import InputError
 from benchmark.frozen.task import Task
 from benchmark.frozen.teacher import class_weights, fit_head
+from tests.conftest import changed
 
-OPTIONS = {"solver": "lbfgs", "class_weighted": True, "learning_rate": 1e-2, "epochs": 60, "batch_size": 16}
+OPTIONS = TeacherOptions(solver="lbfgs", class_weighted=True, learning_rate=1e-2, epochs=60, batch_size=16)
 
 
 def blobs(n_classes: int, seed: int = 0):
@@ -37,7 +38,7 @@ def test_the_linear_head_says_what_scikit_learn_says(n_classes):
 
 def test_the_papers_solver_learns_too():
     pooled, label, subject = blobs(3)
-    head = fit_head((pooled - 10) / 15, label, subject, 3, {**OPTIONS, "solver": "adam"}, seed=0)
+    head = fit_head((pooled - 10) / 15, label, subject, 3, OPTIONS.model_copy(update={"solver": "adam"}), seed=0)
     assert (head((pooled - 10) / 15).argmax(1).numpy() == label).mean() > 0.9
 
 
@@ -46,10 +47,10 @@ def test_class_weights_are_one_over_count():
 
 
 def test_a_fine_tuned_teacher_is_trained_once_and_found_again(small):
-    options = {**small["teacher"], "training": "finetune", "epochs": 2, "learning_rate": 1e-3}
-    tuned = {**small, "teacher": options}
+    tuned = changed(small, teacher={"training": "finetune", "epochs": 2, "learning_rate": 1e-3})
     task = Task(tuned, 0)
-    untrained = Task(small, 0).pretrained("old")
+    untrained = Task(small, 0).old
+    _ = task.head
     assert any(not torch.equal(a, b) for a, b in zip(untrained.parameters(), task.old.parameters(), strict=True))
     assert not any(p.requires_grad for p in task.old.parameters())
     again = Task(tuned, 0)
@@ -58,15 +59,11 @@ def test_a_fine_tuned_teacher_is_trained_once_and_found_again(small):
 
 
 def test_the_teacher_reads_train_labels_alone(small):
-    task, spoiled = Task(small, 0), Task({**small, "cache": f"{small['cache']}-spoiled"}, 0)
+    task, spoiled = Task(small, 0), Task(small.model_copy(update={"cache": f"{small.cache}-spoiled"}), 0)
     outside = np.concatenate([task.indices(split) for split in ("val", "pair", "test")])
     spoiled.data.label.setflags(write=True) if not spoiled.data.label.flags.writeable else None
     spoiled.data.label[outside] = 0
     assert torch.equal(task.head.weight, spoiled.head.weight)
-
-
-def test_the_configuration_names_the_teachers_choices():
-    assert config.load([])["teacher"]["training"] == "probe"
 
 
 def test_one_subject_or_one_class_is_too_few_to_choose_a_penalty():

@@ -1,17 +1,19 @@
 """Methods on one small task: what is trained, what is frozen, what is read."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from baselines._student import Student
-from benchmark import competitors
-from benchmark.config import compose as config
-from benchmark.bridge.network import land
+from benchmark import registry
+from benchmark.bridge.layout import to_block_input
+from benchmark.bridge.objectives import LOSSES, rescale_large_gradients
+from benchmark.bridge.population import Population
 from benchmark.frozen.task import Task
-from benchmark.bridge.training import LOSSES, Bridge, Population, tame
+from benchmark.registry import configure
 
 BRIDGE = {
     "position": "searched",
@@ -32,18 +34,23 @@ BRIDGE = {
 KD = {"temperature": 2.0, "learning_rate": 1e-3, "batch_size": 8, "epochs": 2}
 
 
+def make(name: str, task: Task, options: dict[str, Any], seed: int = 0) -> Any:
+    """A method with its options typed, as a trial makes it."""
+    return registry.get(name)(task, registry.options_of(name, options), seed)
+
+
 @pytest.fixture(scope="module")
 def double(small) -> Task:
     """The task in float64, with weights that are nowhere zero."""
     task = Task(small, 0)
+    _ = task.head  # fitted before weights change
     generator = torch.Generator().manual_seed(5)
     for encoder in (task.old, task.new):
         encoder.double()
         for parameter in encoder.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    task._entries.clear()
-    task._digests.clear()
     task.head.double()
+    task._features.clear()
     return task
 
 
@@ -52,7 +59,7 @@ def double(small) -> Task:
 def test_training_from_the_store_is_the_plain_loop(double: Task, loss, loss_at):
     """50 steps; the plain loop runs both models at every step, as the released code does."""
     task = double
-    method = Bridge(task, {**BRIDGE, "loss": loss, "loss_at": loss_at}, seed=3)
+    method = make("bridge", task, {**BRIDGE, "loss": loss, "loss_at": loss_at}, seed=3)
     old, new, bridge = task.old, task.new, copy.deepcopy(method.bridge)
     optimizer = torch.optim.Adam(bridge.parameters(), lr=BRIDGE["learning_rate"])
     order = torch.Generator()
@@ -66,14 +73,14 @@ def test_training_from_the_store_is_the_plain_loop(double: Task, loss, loss_at):
                 x = new.pool(new.run(new.embed(new.inputs(task.windows("new").take(windows))), 0, 2))
                 entered = old.run(old.embed(old.inputs(task.windows("old").take(windows))), 0, 1)
                 left = old.run(entered, 1, old.n_blocks)
-            landed = land(old, bridge(x))
+            entered_by = to_block_input(old, bridge(x))
             if loss_at == "bridge_output":
-                value = LOSSES[loss](landed, entered)
+                value = LOSSES[loss](entered_by, entered)
             else:
-                value = LOSSES[loss](old.run(landed, 1, old.n_blocks), left)
+                value = LOSSES[loss](old.run(entered_by, 1, old.n_blocks), left)
             optimizer.zero_grad()
             value.backward()
-            tame(bridge)
+            rescale_large_gradients(bridge)
             optimizer.step()
             expected.append(value.item())
         epoch = method.train_epoch()
@@ -92,8 +99,8 @@ def test_a_population_is_trained_as_its_members_would_be_alone(double: Task, los
         {**BRIDGE, "output": output, "loss": loss, "loss_at": loss_at, "rank": r, "prototypes": p, "learning_rate": lr}
         for r, p, lr in SIZES
     ]
-    alone = [Bridge(double, chosen, seed) for seed, chosen in enumerate(options)]
-    members = [Bridge(double, chosen, seed) for seed, chosen in enumerate(options)]
+    alone = [make("bridge", double, chosen, seed) for seed, chosen in enumerate(options)]
+    members = [make("bridge", double, chosen, seed) for seed, chosen in enumerate(options)]
     population = Population(members)
     for _ in range(4):
         expected = [method.train_epoch() for method in alone]
@@ -105,11 +112,11 @@ def test_a_population_is_trained_as_its_members_would_be_alone(double: Task, los
 
 def test_members_of_a_population_share_their_position(task: Task):
     with pytest.raises(ValueError, match=r"shares its output, these members have \['1', '2'\]"):
-        Population([Bridge(task, {**BRIDGE, "output": output}, 0) for output in (1, 2)])
+        Population([make("bridge", task, {**BRIDGE, "output": output}, 0) for output in (1, 2)])
 
 
 def test_autocast_runs_the_old_blocks_in_half_the_bits(task: Task):
-    whole, half = Bridge(task, BRIDGE, 0), Bridge(task, {**BRIDGE, "autocast": "bfloat16"}, 0)
+    whole, half = make("bridge", task, BRIDGE, 0), make("bridge", task, {**BRIDGE, "autocast": "bfloat16"}, 0)
     losses = [[method.train_epoch().loss for _ in range(3)] for method in (whole, half)]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
@@ -120,7 +127,7 @@ def test_autocast_runs_the_old_blocks_in_half_the_bits(task: Task):
 @pytest.mark.parametrize("init", ["rand", "randreal"])
 def test_only_the_bridge_is_trained(task: Task, output, init):
     before = {side: {n: t.clone() for n, t in task.encoder(side).state_dict().items()} for side in ("old", "new")}
-    method = Bridge(task, {**BRIDGE, "output": output, "init": init}, seed=0)
+    method = make("bridge", task, {**BRIDGE, "output": output, "init": init}, seed=0)
     start = method.state()
     method.train_epoch()
     assert any(not torch.equal(start[name], value) for name, value in method.state().items())
@@ -131,7 +138,7 @@ def test_only_the_bridge_is_trained(task: Task, output, init):
 
 def test_a_bridge_at_the_head_runs_no_old_block(task: Task, monkeypatch):
     monkeypatch.setattr(type(task.old), "run", lambda *_: pytest.fail("an old block ran"))
-    method = Bridge(task, {**BRIDGE, "output": "head"}, seed=0)
+    method = make("bridge", task, {**BRIDGE, "output": "head"}, seed=0)
     method.train_epoch()
     assert method.logits("val").shape == (len(task.indices("val")), 3)
 
@@ -150,10 +157,10 @@ def test_a_bridge_joins_every_block_of_every_encoder(direction, tmp_path_factory
     words = [f"experiment={direction}", "data=simulated", *SHAPES[direction], "data.subjects=5", "data.split.train=2"]
     words += [f"data.split.{part}=1" for part in ("val", "pair", "test")]
     words += [f"cache={tmp_path_factory.mktemp(direction)}", "old.weights=random", "new.weights=random"]
-    task = Task(config.load(words), 0)
+    task = Task(configure(words), 0)
     n_new, n_old = task.new.n_blocks, task.old.n_blocks
     for i, output in [(i, "head") for i in range(n_new)] + [(0, j) for j in range(n_old)]:
-        method = Bridge(task, {**BRIDGE, "input": i, "output": output, "batch_size": 64}, seed=0)
+        method = make("bridge", task, {**BRIDGE, "input": i, "output": output, "batch_size": 64}, seed=0)
         before = method.state()
         assert np.isfinite(method.train_epoch().loss)
         assert not torch.equal(method.state()["B"], before["B"])
@@ -163,8 +170,8 @@ def test_a_bridge_joins_every_block_of_every_encoder(direction, tmp_path_factory
 
 
 def test_randreal_prototypes_are_tokens_of_the_block_that_is_entered(task: Task):
-    method = Bridge(task, {**BRIDGE, "init": "randreal"}, seed=0)
-    tokens = task.old.to_tokens(task.block_input("pair", 1)).flatten(0, 1)
+    method = make("bridge", task, {**BRIDGE, "init": "randreal"}, seed=0)
+    tokens = task.old.to_tokens(task.block_input("pair", 1).all()).flatten(0, 1)
     for prototype in method.bridge.prototypes.detach().T:
         assert (tokens == prototype).all(dim=1).any()
 
@@ -172,7 +179,7 @@ def test_randreal_prototypes_are_tokens_of_the_block_that_is_entered(task: Task)
 @pytest.mark.parametrize("output", [0, 2, "head"])
 def test_training_lowers_the_loss(task: Task, output):
     """Untrained layer norms have no biases: the worst case for a bridge whose first output is zero."""
-    method = Bridge(task, {**BRIDGE, "output": output, "prototypes": 32, "rank": 8}, seed=0)
+    method = make("bridge", task, {**BRIDGE, "output": output, "prototypes": 32, "rank": 8}, seed=0)
     first = method.train_epoch().loss
     for _ in range(20):
         last = method.train_epoch().loss
@@ -184,7 +191,7 @@ def test_training_lowers_the_loss(task: Task, output):
     [("bridge", BRIDGE), ("bridge", {**BRIDGE, "output": "head"}), ("kd_logits", KD), ("oracle_probe", {})],
 )
 def test_a_device_would_predict_what_the_evaluation_does(task: Task, name, options):
-    method = competitors.get(name)(task, options, 0)
+    method = make(name, task, options)
     if method.n_epochs:
         method.train_epoch()
     windows = task.windows("new").take(task.indices("test"))
@@ -197,13 +204,13 @@ def test_transfer_methods_learn_without_labels(task: Task, name, options):
     assert set(blind.data.label) == {-1}
     with pytest.raises(RuntimeError, match="no transfer method may read"):
         blind.labels("val")
-    seen, unseen = competitors.get(name)(task, options, 0), competitors.get(name)(blind, options, 0)
+    seen, unseen = make(name, task, options), make(name, blind, options)
     assert seen.train_epoch() == unseen.train_epoch()
     assert torch.equal(seen.logits("val"), unseen.logits("val"))
 
 
 def test_a_student_is_the_whole_new_model_and_a_head(task: Task):
-    student = competitors.get("kd_logits")(task, KD, 0)
+    student = make("kd_logits", task, KD, 0)
     assert isinstance(student, Student)
     width = task.new.shape_at(task.new.n_blocks)[1]
     assert student.trainable_parameters == sum(p.numel() for p in task.new.parameters()) + 3 * width + 3
@@ -214,7 +221,7 @@ def test_a_student_is_the_whole_new_model_and_a_head(task: Task):
 
 
 def test_soft_targets_at_high_temperature_pull_less_than_hard_ones(task: Task):
-    method = competitors.get("kd_logits")(task, KD, 0)
+    method = make("kd_logits", task, KD, 0)
     rows = torch.arange(5)
     teacher = task.teacher_logits("pair")[rows]
     assert float(method.batch_loss(teacher, rows)) == pytest.approx(0, abs=1e-6)
@@ -224,8 +231,8 @@ def test_soft_targets_at_high_temperature_pull_less_than_hard_ones(task: Task):
 
 
 def test_stored_parameters_leave_out_blocks_that_never_run(task: Task):
-    low = Bridge(task, {**BRIDGE, "input": 0, "output": "head"}, seed=0)
-    high = Bridge(task, {**BRIDGE, "input": task.new.n_blocks - 1, "output": 0}, seed=0)
+    low = make("bridge", task, {**BRIDGE, "input": 0, "output": "head"}, seed=0)
+    high = make("bridge", task, {**BRIDGE, "input": task.new.n_blocks - 1, "output": 0}, seed=0)
     assert low.stored_parameters < high.stored_parameters
     total = sum(p.numel() for side in ("old", "new") for p in task.encoder(side).parameters())
     assert high.stored_parameters < total + high.trainable_parameters + 1000

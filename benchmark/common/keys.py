@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +24,6 @@ def array_digest(array: np.ndarray) -> str:
 
 
 @functools.cache
-def source_digest(*modules: ModuleType) -> str:
-    """The code version of what these modules compute."""
-    return hashlib.sha256("".join(inspect.getsource(module) for module in modules).encode()).hexdigest()[:16]
+def source_digest(*code: ModuleType | Callable[..., Any]) -> str:
+    """The code version of what these modules and functions compute."""
+    return hashlib.sha256("".join(inspect.getsource(part) for part in code).encode()).hexdigest()[:16]

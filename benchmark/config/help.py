@@ -23,6 +23,7 @@ methods:      {methods}
   resume=true   finish an interrupted run
   --plan        print what would run: studies, trials, parameters, what is cached, how long it may take
   --config      print the resolved configuration
+  --options     print the options as a table in Markdown
 
 All options, with their values here:
 
@@ -36,19 +37,21 @@ def as_yaml(config: Config) -> str:
 
 
 def options_of(config: Config) -> Iterator[Described]:
-    """Every option of a configuration: those of the schema, of its data set and of all methods."""
+    """Every option of a configuration: those of the schema, of all methods and of its data set."""
     values = config.plain()
     data = values.pop("data")
     yield from described(Config, values)
-    yield from described(type(config.data), data, "data.")
     for method, options in config.method_options.items():
         yield from described(type(options), options.model_dump(), f"{method}.")
+    yield from described(type(config.data), data, "data.")
 
 
-def markdown(options: Iterable[Described]) -> str:
-    """A table for the documentation."""
+def markdown(config: Config) -> str:
+    """A table for the README, without the options of a data set, which differ."""
     rows = ["| option | value | accepted | |", "|---|---|---|---|"]
-    for one in options:
+    for one in options_of(config):
+        if one.name.startswith("data.") and not one.name.startswith("data.split."):
+            continue
         cells = (f"`{one.name}`", f"`{one.value}`", one.accepted, one.help)
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows)

@@ -37,14 +37,6 @@ class Item:
     def name(self) -> str:
         return self.path.stem[:12] if self.path.suffix == ".arrow" else self.path.name
 
-    @property
-    def state(self) -> str:
-        return "whole" if not self.damage else f"{'' if self.outdated else 'damaged: '}{self.damage}"
-
-    @property
-    def outdated(self) -> bool:
-        return isinstance(self.damage, Outdated)
-
 
 def items_of(root: Path, check: bool = False) -> list[Item]:
     """All entries in a folder, the last used first; with ``check`` every value of them is read."""
@@ -68,15 +60,16 @@ def items_of(root: Path, check: bool = False) -> list[Item]:
 
 
 def leftovers_of(root: Path) -> Iterator[Item]:
-    """Temporary files of processes that were killed more than an hour ago."""
+    """Temporary files that are older than an hour and whose process is dead."""
     for path in root.glob(".*.arrow.*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            status, process = path.stat(), int(path.name.split(".")[3])
-            try:
-                os.kill(process, 0)
-            except ProcessLookupError:
-                if time.time() - status.st_mtime > HOUR:
-                    yield Item(path, status.st_size, status.st_mtime, why="left by a process that died")
+        try:
+            status = path.stat()
+            os.kill(int(path.name.split(".")[-3]), 0)
+        except ProcessLookupError:
+            if time.time() - status.st_mtime > HOUR:
+                yield Item(path, status.st_size, status.st_mtime, why="left by a process that died")
+        except (OSError, ValueError):  # it is gone; another user's process lives; another kind of name
+            continue
 
 
 def listing(root: Path, asked: str | None = None) -> str:
@@ -90,48 +83,45 @@ def listing(root: Path, asked: str | None = None) -> str:
     if not items:
         return f"{root}: no entries"
     rows: list[tuple[str, ...]] = [("entry", *_KEYS, *_FOUND, "size", "used", "state")]
-    rows += [(i.name, *_about(i.entry), _bytes([i]), _age(i.used), i.state) for i in items]
+    rows += map(_row, items)
     whole = [item.entry.seconds for item in items if item.entry and not item.damage]
     said = f"{len(whole)} whole, computed in {_time(sum(whole))}, {len(items) - len(whole)} damaged or outdated"
     return "\n".join([*aligned(rows), "", f"{said}; {_bytes(items)} in all", _LEGEND])
 
 
-def _about(entry: Entry | None) -> tuple[str, ...]:
-    """The columns of the table that an entry says itself."""
-    if entry is None:
-        return ("",) * (len(_KEYS) + len(_FOUND))
-    dtypes, errors = sorted({dtype for dtype, _ in entry.layout.values()}), entry.deviations.values()
-    worst = f"{max(e.largest for e in errors):.1e} ({max(e.rms for e in errors):.1e})" if errors else "none"
-    found = entry.rows, len(entry), "/".join(dtypes), _age(entry.created), _time(entry.seconds), worst
-    return (*(str(entry.key.get(name, "")) for name in _KEYS), *map(str, found))
+def _row(item: Item) -> tuple[str, ...]:
+    entry, about = item.entry, [""] * (len(_KEYS) + len(_FOUND))
+    if entry is not None:
+        dtypes, errors = sorted({dtype for dtype, _ in entry.layout.values()}), entry.deviations.values()
+        worst = f"{max(e.largest for e in errors):.1e} ({max(e.rms for e in errors):.1e})" if errors else "none"
+        found = entry.rows, len(entry), "/".join(dtypes), _age(entry.created), _time(entry.seconds), worst
+        about = [str(entry.key.get(name, "")) for name in _KEYS] + [str(value) for value in found]
+    return (item.name, *about, _bytes([item]), _age(item.used), str(item.damage or "whole"))
 
 
 def _details(item: Item) -> str:
-    lines, entry = [str(item.path), f"  {item.state}, {_bytes([item])}"], item.entry
-    if entry is not None:
-        lines += [f"  {entry.rows} windows", *(f"  {name} = {value}" for name, value in entry.key.items())]
-        rows = [("array", "of a window", "dtype", "largest error", "RMS error")]
-        for name, (dtype, shape) in entry.layout.items():
-            error = entry.deviations.get(name)
+    lines, rows = [str(item.path), f"  {item.damage or 'whole'}, {_bytes([item])}"], []
+    if item.entry is not None:
+        lines += [f"  {name} = {value}" for name, value in {"windows": item.entry.rows, **item.entry.key}.items()]
+        rows.append(("array", "of a window", "dtype", "largest error", "RMS error"))
+        for name, (dtype, shape) in item.entry.layout.items():
+            error = item.entry.deviations.get(name)
             shown = (f"{error.largest:.2e}", f"{error.rms:.2e}") if error else ("none", "none")
             rows.append((name, " x ".join(map(str, shape)), dtype, *shown))
-        lines += [f"  {line}" for line in aligned(rows)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {line}" for line in (aligned(rows) if rows else ()))])
 
 
 def verify(root: Path) -> int:
     """Read every value of every entry against its checksum. The exit code: 1 if any is damaged."""
     items = items_of(root, check=True)
-    current = [item for item in items if not item.outdated]
+    current = [item for item in items if not isinstance(item.damage, Outdated)]
     damaged = [item for item in current if item.damage]
-    if len(items) > len(current):
-        old = len(items) - len(current)
+    if old := len(items) - len(current):
         print(f"{old} written by another version of the store, which nothing reads: `prune --damaged` removes them")
     for item in damaged:
         print(f"{item.path}: {item.damage}")
-    said = f"{len(damaged)} of " if damaged else ""
     end = "damaged; a run that needs them computes them again" if damaged else "whole: every value matches its checksum"
-    print(f"{said}{len(current)} entries ({_bytes(current)}) {end}")
+    print(f"{f'{len(damaged)} of ' if damaged else ''}{len(current)} entries ({_bytes(current)}) {end}")
     return 1 if damaged else 0
 
 
@@ -144,7 +134,7 @@ def prune(root: Path, asked: argparse.Namespace) -> int:
         elif asked.older_than is not None and time.time() - item.used > asked.older_than * DAY:
             item.why = f"not used for {_age(item.used)}"
         elif asked.damaged and item.damage:
-            item.why = item.state
+            item.why = str(item.damage)
         elif asked.keep_gb is not None:
             kept += item.size
             item.why = f"more than {asked.keep_gb:g} GB" if kept > asked.keep_gb * 1e9 else ""
@@ -156,8 +146,7 @@ def prune(root: Path, asked: argparse.Namespace) -> int:
         except OSError as error:
             raise RunError(f"{item.path} cannot be removed: {error.strerror}; see to its permissions") from None
         print(f"{'would remove' if asked.dry_run else 'removed'} {item.name}: {_bytes([item])}, {item.why}")
-    done = "to remove" if asked.dry_run else "removed"
-    print(f"{len(removed)} {done}, {_bytes(removed)}; {len(items)} entries were there")
+    print(f"{len(removed)} {'to remove' if asked.dry_run else 'removed'}, {_bytes(removed)}; there were {len(items)}")
     return 0
 
 

@@ -1,12 +1,12 @@
 """What a frozen encoder makes of a data set's windows: computed once for each subject and weights, then found on disk.
 
 Which split, fold, side or direction asks is no part of a key, so that none of them computes it again. Shapes: B windows
-of a batch, N windows, T tokens, D features.
+of a batch, N windows, T tokens, D features. *Own* windows are a subject's, counted from 0.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -16,39 +16,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.common.keys import array_digest, source_digest
+from benchmark.common.keys import source_digest
 from benchmark.common.progress import Progress, silent
 from benchmark.data.base import PairedWindows
 from benchmark.encoders import base
 from benchmark.encoders.base import Encoder
 from benchmark.frozen.store import Entry, Rows, Store
 
-# -- what is computed: the text of these functions is part of every key ------------------------------------------------
-
 
 @torch.inference_mode()
-def block_by_block(encoder: Encoder, windows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """One forward of a batch: ``pooled/k`` (B, D_k), the mean over tokens of what block k takes, ``pooled/n`` being the
-    last block's output; and that output in the model's own layout (B, ...)."""
+def one_pass(
+    encoder: Encoder, windows: np.ndarray, wanted: Collection[str], block: int | None
+) -> dict[str, dict[str, np.ndarray]]:
+    """What is computed of a batch, by what is wanted, as arrays (B, ...). The text of this is part of every key.
+
+    ``prepared``: the model's input. ``input``: what ``block`` takes, token by token, in the model's own layout.
+    ``pooled``: for each block k ``pooled/k`` (B, D_k), the mean over tokens of what it takes, ``pooled/n`` being the
+    last block's output; ``last``: that output in the model's own layout; both come of one forward.
+    """
+    if "prepared" in wanted:
+        return {"prepared": {"prepared": encoder.prepare(windows).cpu().numpy()}}
     hidden = encoder.embed(encoder.inputs(windows))
-    pooled = [encoder.pool(hidden)]
-    for block in range(encoder.n_blocks):
-        hidden = encoder.run(hidden, block, block + 1)
-        pooled.append(encoder.pool(hidden))
-    return {f"pooled/{k}": mean.cpu().numpy() for k, mean in enumerate(pooled)}, hidden.cpu().numpy()
-
-
-@torch.inference_mode()
-def taken(encoder: Encoder, windows: np.ndarray, block: int | None) -> np.ndarray:
-    """What ``block`` takes, token by token, in the model's own layout (B, ...); without one, what the model takes."""
-    if block is None:
-        return encoder.prepare(windows).cpu().numpy()
-    return encoder.run(encoder.embed(encoder.inputs(windows)), 0, block).cpu().numpy()
-
-
-_PASSES: Any = (block_by_block, taken)
-
-# -- what is kept of it ------------------------------------------------------------------------------------------------
+    if block is not None:
+        return {"input": {"input": encoder.run(hidden, 0, block).cpu().numpy()}}
+    pooled = {"pooled/0": encoder.pool(hidden).cpu().numpy()}
+    for k in range(encoder.n_blocks):
+        hidden = encoder.run(hidden, k, k + 1)
+        pooled[f"pooled/{k + 1}"] = encoder.pool(hidden).cpu().numpy()
+    return {"pooled": pooled, "last": {"last": hidden.cpu().numpy()}}
 
 
 class Features:
@@ -70,7 +65,11 @@ class Features:
         self.store, self.data, self.encoder, self.modality = store, data, encoder, modality
         self.batch_size, self.progress, self.saved = batch_size, progress, 0.0
         self._entries: dict[Path, Entry] = {}
-        self._last: dict[int, np.ndarray] = {}
+        self._exact = Store(store.root)  # for what is no output of the encoder, and trained on as it is
+
+    def stored(self, subject: int) -> bool:
+        """Whether a subject's pooled outputs have a file; nothing is read or computed."""
+        return self.store.path(self._key("pooled", subject)).exists()
 
     def pooled(self, indices: np.ndarray, block: int) -> Tensor:
         """(N, D) on the encoder's device, in its precision: the mean over tokens of what ``block`` takes;
@@ -90,88 +89,105 @@ class Features:
         return self._rows("prepared", "prepared", indices)
 
     def extract(self, subject: int, last: np.ndarray | None = None) -> None:
-        """Compute what is missing of a subject's pooled outputs and, for its own windows ``last`` (counted from 0), of
-        the last block's output: one forward for both, in the same batches whatever is missing."""
-        everything, kept = self._windows(subject), np.unique([] if last is None else last).astype(np.int64)
-        keys = {"pooled": self._key("pooled", subject, everything)} if len(everything) else {}
-        if len(kept):
-            self._last[subject] = kept
-            keys["last"] = self._key("last", subject, kept)
-        missing = {what: key for what, key in keys.items() if self._find(key) is None}
-        if [*missing] == ["last"]:  # only the batches that have some, but whole, so that the numbers are the same
-            everything = everything[np.isin(everything // self.batch_size, kept // self.batch_size)]
-        with ExitStack() as stack:
-            writers = {what: stack.enter_context(self.store.writer(key)) for what, key in missing.items()}
-            started = time.perf_counter()
-            for own, windows in self._batches(subject, everything, "features") if missing else ():
-                pooled, output = block_by_block(self.encoder, windows)
-                seconds = time.perf_counter() - started
-                if "pooled" in writers:
-                    writers["pooled"].add(pooled, seconds)
-                    seconds = 0.0  # one forward counts once
-                if "last" in writers and (here := np.isin(own, kept)).any():
-                    writers["last"].add({"last": output[here]}, seconds)
-                started = time.perf_counter()
-        for key in missing.values():
-            self._entries[self.store.path(key)] = self.store.written(key)
+        """Compute what is missing of a subject's pooled outputs and, for its own windows ``last``, of the last block's
+        output: one forward for both."""
+        own = np.zeros(0, np.int64) if last is None else np.unique(last).astype(np.int64)
+        self._complete(subject, {"pooled": np.arange(self._count(subject)), "last": own})
 
     def _rows(self, what: str, array: str, indices: np.ndarray, block: int | None = None) -> Rows:
         parts: list[Tensor] = []
         index, rows = np.empty(len(indices), np.int64), 0
         for subject, own in self.data.by_subject(np.unique(indices)):
-            entry, stored = self._entry(what, subject, own, block)
+            if what in ("pooled", "last"):  # a forward for the last output gives the pooled ones, too
+                self.extract(subject, own if what == "last" else None)
+            else:
+                self._complete(subject, {what: own}, block)
+            entry = self._entries[self._store(what).path(self._key(what, subject, block))]
             mine = self.data.subject[indices] == subject
-            index[mine] = rows + np.searchsorted(stored, indices[mine] - self.data.offsets[subject])
+            index[mine] = rows + np.searchsorted(_own(entry), indices[mine] - self.data.offsets[subject])
             parts += entry[array]
             rows += entry.rows
         return Rows(parts, torch.from_numpy(index))
 
-    def _entry(self, what: str, subject: int, own: np.ndarray, block: int | None) -> tuple[Entry, np.ndarray]:
-        """The entry that has a subject's ``own`` windows, and which of them it has."""
-        kept = self._last.get(subject)
-        if what == "pooled":
-            own = self._windows(subject)
-        elif what == "last" and kept is not None and np.isin(own, kept).all():
-            own = kept
-        key = self._key(what, subject, own, block)
-        if what in ("pooled", "last"):
-            self.extract(subject, own if what == "last" else kept)
-        elif self._find(key) is None:
-            batches = self._batches(subject, own, what)
-            found = ({what: taken(self.encoder, windows, block)} for _, windows in batches)
-            self._entries[self.store.path(key)] = self.store.write(key, found)
-        return self._entries[self.store.path(key)], own
+    def _complete(self, subject: int, wanted: Mapping[str, np.ndarray], block: int | None = None) -> None:
+        """Open the entries that have these own windows; compute, in one pass, those that are not there or lack some."""
+        missing = {}
+        for what, own in wanted.items():
+            entry = self._find(self._key(what, subject, block), own) if len(own) else None
+            if len(own) and (entry is None or not _has(entry, own)):
+                missing[what] = own if entry is None else np.union1d(own, _own(entry))
+        if missing:
+            self._compute(subject, missing, block)
 
-    def _batches(self, subject: int, own: np.ndarray, text: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """A subject's own windows, ``batch_size`` at once: their numbers (B,) and what they hold (B, C, samples)."""
-        for begin in range(0, len(own), self.batch_size):
-            batch = own[begin : begin + self.batch_size]
-            yield batch, self.data.side(self.modality).take(self.data.offsets[subject] + batch)
-            self.progress(begin + len(batch), len(own), f"{text} of {self.data.subjects[subject]}")
+    def _compute(self, subject: int, missing: Mapping[str, np.ndarray], block: int | None) -> None:
+        keys = {what: self._key(what, subject, block) for what in missing}
+        with ExitStack() as stack:
+            writers = {what: stack.enter_context(self._store(what).writer(key)) for what, key in keys.items()}
+            started = time.perf_counter()
+            for batch in self._batches(np.unique(np.concatenate([*missing.values()])), subject):
+                windows = self.data.side(self.modality).take(self.data.offsets[subject] + batch)
+                found = one_pass(self.encoder, windows, keys, block)
+                seconds = time.perf_counter() - started
+                for what, own in missing.items():
+                    kept = np.isin(batch, own)
+                    arrays = {name: values[kept] for name, values in found[what].items()}
+                    if len(own) < self._count(subject):
+                        arrays["windows"] = batch[kept]
+                    if kept.any():
+                        writers[what].add(arrays, seconds)
+                        seconds = 0.0  # a pass counts once
+                about = f"{' and '.join(missing)} of {self.data.subjects[subject]}"
+                self.progress(int(batch[-1]) + 1, self._count(subject), about)
+                started = time.perf_counter()
+        for what, key in keys.items():
+            store = self._store(what)
+            self._entries[store.path(key)] = store.written(key)
 
-    def _windows(self, subject: int) -> np.ndarray:
-        return np.arange(self.data.offsets[subject + 1] - self.data.offsets[subject])
+    def _batches(self, own: np.ndarray, subject: int) -> Iterator[np.ndarray]:
+        """The batches of a subject that have any of its ``own`` windows, and all of each: what a window gives does not
+        depend, to the last digit, on which others are asked for."""
+        everything = np.arange(self._count(subject))
+        for number in np.unique(own // self.batch_size):
+            yield everything[number * self.batch_size : (number + 1) * self.batch_size]
 
-    def _find(self, key: dict[str, Any]) -> Entry | None:
-        path = self.store.path(key)
-        if path not in self._entries and (entry := self.store.open(key)) is not None:
-            self._entries[path] = entry
-            self.saved += entry.seconds
-        return self._entries.get(path)
+    def _store(self, what: str) -> Store:
+        return self._exact if what == "prepared" else self.store
 
-    def _key(self, what: str, subject: int, own: np.ndarray, block: int | None = None) -> dict[str, Any]:
+    def _count(self, subject: int) -> int:
+        return int(self.data.offsets[subject + 1] - self.data.offsets[subject])
+
+    def _find(self, key: Mapping[str, Any], own: np.ndarray) -> Entry | None:
+        """The entry as this process has it or, where that lacks some of the windows, as it is on disk by now."""
+        store = self._store(key["what"])
+        path = store.path(key)
+        entry = self._entries.get(path)
+        if entry is None or not _has(entry, own):
+            known, entry = entry, store.open(key)
+            if entry is not None:
+                self._entries[path] = entry
+                self.saved += entry.seconds if known is None else 0.0
+        return entry
+
+    def _key(self, what: str, subject: int, block: int | None = None) -> dict[str, Any]:
         key = {**self.data.subject_key(self.modality, subject), "what": what, **self._of_encoder}
         if what != "prepared":
             key["weights"] = self._weights
-        if block is not None:
-            key["block"] = block
-        return key if len(own) == len(self._windows(subject)) else {**key, "windows": array_digest(own)}
+        return key if block is None else {**key, "block": block}
 
     @cached_property
     def _of_encoder(self) -> dict[str, Any]:
-        code = source_digest(*_PASSES, base, sys.modules[type(self.encoder).__module__])
+        code = source_digest(one_pass, base, sys.modules[type(self.encoder).__module__])
         return {"encoder": self.encoder.name, "preset": self.encoder.preset, "code": code, "torch": torch.__version__}
 
     @cached_property
     def _weights(self) -> str:
         return self.encoder.fingerprint()
+
+
+def _own(entry: Entry) -> np.ndarray:
+    """Which of a subject's own windows an entry has, sorted; one without a list has all of them."""
+    return torch.cat(entry["windows"]).numpy() if "windows" in entry else np.arange(entry.rows)
+
+
+def _has(entry: Entry, own: np.ndarray) -> bool:
+    return "windows" not in entry or bool(np.isin(own, _own(entry)).all())

@@ -6,7 +6,6 @@ weights on the same subject, is computed once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.data.splits import splits_of
 from benchmark.frozen.task import load_data, open_task
-from benchmark.frozen.weights import SIDES, Side, identity, options_of, train_local
+from benchmark.frozen.weights import SIDES, Side, identity, local_path, options_of, train_local
 
 
 @dataclass
@@ -43,8 +42,15 @@ def prepare(config: Config, folds: Sequence[int], last_tokens: bool) -> float:
     def run(jobs: Sequence[Job], text: str) -> None:
         run_jobs(jobs, config.cluster, text, add)
 
-    run(_pretraining(config, data, folds), "local weights")
-    extractions = {side: _extractions(config, data, folds, side, last_tokens) for side in SIDES}
+    weights = _local_weights(config, data, folds)
+    run([Job(f"{_modality(config, s)} {f}", _pretrain, (config, f, s)) for (s, _), f in weights.items()], "local weights")
+    extractions = {
+        side: [
+            Job(f"{_modality(config, side)} of {data.subjects[one.subject]}, fold {one.fold}", _extract, (config, one))
+            for one in _extractions(config, data, folds, side, last_tokens)
+        ]
+        for side in SIDES
+    }
     teachers = [Job(f"teacher of fold {fold}", _teach, (config, fold)) for fold in folds]
     # A fine-tuned teacher's features are another's than those that pre-training gave; a probe is fitted on the latter.
     if config.teacher.training == "finetune":
@@ -56,21 +62,64 @@ def prepare(config: Config, folds: Sequence[int], last_tokens: bool) -> float:
     return saved
 
 
-def _pretraining(config: Config, data: PairedWindows, folds: Sequence[int]) -> list[Job]:
+@dataclass
+class Cached:
+    """What a cache holds of all this: (there, in all) by what it is; and what is missing of each side."""
+
+    counts: dict[str, tuple[int, int]]
+    missing_weights: list[Side]
+    missing_windows: dict[Side, int]
+
+
+def cached(config: Config, folds: Sequence[int]) -> Cached:
+    """Look what of ``prepare`` is done, without doing any of it. What is made of missing weights is missing too."""
+    data = load_data(config)
     splits = splits_of(data, config.data.split, config.seed)
-    jobs: dict[str, Job] = {}
+    weights = {
+        (side, fold): options_of(config, side).weights != "local"
+        or local_path(config, data, splits[fold], side).exists()
+        for side in SIDES
+        for fold in folds
+    }
+    teachers = {fold: weights["old", fold] and open_task(config, fold).teacher_path.exists() for fold in folds}
+    missing: dict[Side, int] = {"old": 0, "new": 0}
+    there = total = 0
+    for side in SIDES:
+        finetuned = side == "old" and config.teacher.training == "finetune"
+        for one in _extractions(config, data, folds, side, last_tokens=False):
+            ready = weights[side, one.fold] and (teachers[one.fold] or not finetuned)
+            stored = ready and open_task(config, one.fold).features(side).stored(one.subject)
+            there, total = there + stored, total + 1
+            missing[side] += 0 if stored else int(np.diff(data.offsets)[one.subject])
+    local = _local_weights(config, data, folds)
+    lacking = [side for (side, _), fold in local.items() if not weights[side, fold]]
+    counts = {
+        "local weights": (len(local) - len(lacking), len(local)),
+        "teachers": (sum(teachers.values()), len(folds)),
+        "features of a subject": (there, total),
+    }
+    return Cached(counts, lacking, missing)
+
+
+def _modality(config: Config, side: Side) -> str:
+    return options_of(config, side).modality
+
+
+def _local_weights(config: Config, data: PairedWindows, folds: Sequence[int]) -> dict[tuple[Side, str], int]:
+    """A fold for each side's weights that are trained here; folds whose weights are equal share them."""
+    splits = splits_of(data, config.data.split, config.seed)
+    found: dict[tuple[Side, str], int] = {}
     for fold in folds:
         for side in SIDES:
             if options_of(config, side).weights == "local":
-                name = f"fold {fold} {options_of(config, side).modality}"
-                key = f"{side} {identity(config, data, splits[fold], side)}"
-                jobs.setdefault(key, Job(name, _pretrain, (config, fold, side)))
-    return list(jobs.values())
+                found.setdefault((side, identity(config, data, splits[fold], side)), fold)
+    return found
 
 
 def _extractions(
     config: Config, data: PairedWindows, folds: Sequence[int], side: Side, last_tokens: bool
-) -> list[Job]:
+) -> list[Extraction]:
+    """Every subject once for each of a side's weights."""
     splits = splits_of(data, config.data.split, config.seed)
     finetuned = side == "old" and config.teacher.training == "finetune"
     found: dict[tuple[str, int], Extraction] = {}
@@ -82,11 +131,7 @@ def _extractions(
         if last_tokens and side == "old":
             for subject, own in data.by_subject(split.pair):
                 found[weights, subject].last |= set(own.tolist())
-    modality = options_of(config, side).modality
-    return [
-        Job(f"{modality} of {data.subjects[one.subject]}, fold {one.fold}", _extract, (config, one))
-        for one in found.values()
-    ]
+    return list(found.values())
 
 
 def _pretrain(config: Config, fold: int, side: Side, progress: Progress) -> float:
@@ -107,8 +152,3 @@ def _teach(config: Config, fold: int, progress: Progress) -> float:
     task.progress = progress
     _ = task.head
     return task.saved - before
-
-
-def cached(config: Config, folds: Sequence[int]) -> dict[str, Any]:
-    """How much of this the cache holds already, without computing any of it: (there, in all) by what it is."""
-    raise NotImplementedError

@@ -39,6 +39,12 @@ Arrays = Mapping[str, np.ndarray]
 _checked: dict[Path, tuple[int, ...]] = {}  # files whose every value this process has held against its checksum
 
 
+def state(file: Path | int) -> tuple[int, ...]:
+    """What differs once a file was replaced or written to."""
+    found = os.stat(file)
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 class Damaged(Exception):
     """A file is not what was written; the message says why, without the file's name."""
 
@@ -48,32 +54,27 @@ class Outdated(Damaged):
 
 
 class Deviation(NamedTuple):
-    """What storing x as s did to an array."""
+    """What storing x as s did to an array: ``largest`` max |x - s| / max |x|, ``rms`` relative to that of x."""
 
-    most: float = 0.0  # max |x - s|
-    scale: float = 0.0  # max |x|
-    squared: float = 0.0  # sum (x - s)^2
-    power: float = 0.0  # sum x^2
-
-    def joined(self, other: "Deviation") -> "Deviation":
-        return Deviation(*map(max, self[:2], other[:2]), *map(sum, zip(self[2:], other[2:], strict=True)))
+    most: float  # max |x - s|
+    scale: float  # max |x|
+    squared: float  # sum (x - s)^2
+    power: float  # sum x^2
 
     @property
     def largest(self) -> float:
-        """max |x - s| / max |x|."""
         return self.most / (self.scale or 1.0)
 
     @property
     def rms(self) -> float:
-        """Root of sum (x - s)^2 / sum x^2."""
         return math.sqrt(self.squared / (self.power or 1.0))
 
 
 class Entry(dict[str, list[Tensor]]):
     """A finished file: by array, its chunks (n, ...) in order, mapped and not read.
 
-    ``key``; ``created``: seconds since the epoch; ``seconds``: what computing it took; ``rows``: windows; ``layout``:
-    type and shape of a row, by array; ``deviations``: of arrays that are stored as bfloat16, as their chunks then are.
+    ``created``: seconds since the epoch; ``seconds``: what computing it took; ``rows``: windows; ``layout``: type and
+    shape of a row, by array; ``deviations``: of arrays that are stored as bfloat16, as their chunks then are.
     Raises FileNotFoundError, and Damaged for what is no whole file of the store; only ``verify`` reads the values.
     """
 
@@ -81,7 +82,7 @@ class Entry(dict[str, list[Tensor]]):
         super().__init__()
         self.path = path
         with path.open("rb") as file:
-            self.state = _state(os.fstat(file.fileno()))
+            self.state = state(file.fileno())
             try:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 self._parse(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))))
@@ -96,9 +97,8 @@ class Entry(dict[str, list[Tensor]]):
         self.key: Mapping[str, Any] = about["key"]
         self.created: float = about["created"]
         self.layout = {name: (str(dtype), tuple(shape)) for name, (dtype, shape) in about["layout"].items()}
-        self.seconds, self.rows = 0.0, 0
+        self.rows, self.seconds, self._checksums = 0, 0.0, list[Mapping[str, int]]()
         self.deviations: dict[str, Deviation] = {}
-        self._checksums: list[Mapping[str, int]] = []
         for number in range(file.num_record_batches):
             batch, metadata = file.get_batch_with_custom_metadata(number)
             batch.validate()
@@ -106,8 +106,7 @@ class Entry(dict[str, list[Tensor]]):
                 values = column.flatten().to_numpy(zero_copy_only=True)
                 if values.dtype != ("uint16" if dtype == "bfloat16" else dtype):
                     raise ValueError(f"{name} is {values.dtype}, described as {dtype}")
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)  # a read-only map is what is wanted
+                with warnings.catch_warnings(action="ignore", category=UserWarning):  # it is read-only, and shall be
                     chunk = torch.from_numpy(values.reshape(batch.num_rows, *shape))
                 self.setdefault(name, []).append(chunk.view(torch.bfloat16) if dtype == "bfloat16" else chunk)
             cost = _unsealed(metadata)
@@ -115,7 +114,7 @@ class Entry(dict[str, list[Tensor]]):
             self.seconds += cost["seconds"]
             self._checksums.append(cost["crc32"])
             for name, found in cost["deviations"].items():
-                self.deviations[name] = Deviation(*found).joined(self.deviations.get(name, Deviation()))
+                _join(self.deviations, name, found)
 
     def verify(self) -> None:
         """Read every value; raises Damaged that names the first array and rows that are not what was written."""
@@ -128,14 +127,13 @@ class Entry(dict[str, list[Tensor]]):
 
 
 class Rows:
-    """Rows of the chunks of several entries seen as one array ``shape`` (n, ...), read where they are asked for.
+    """Rows ``index`` (LongTensor, n) of chunks of several entries laid end to end, as one array ``shape`` (n, ...).
 
     ``rows[i]`` takes what indexes a tensor's first dimension: a number, a slice, a LongTensor of any shape, a mask. It
-    gives tensors in memory, on the CPU, in the precision that is stored; do not change them in place.
+    reads what is asked for, in the precision that is stored, on the CPU; do not change it in place.
     """
 
     def __init__(self, parts: Sequence[Tensor], index: Tensor):
-        """``index``: LongTensor (n,), rows of the ``parts`` laid end to end. At least one part."""
         self.parts, self.index = parts, index
         self.shape, self.dtype = (len(index), *parts[0].shape[1:]), parts[0].dtype
         self._starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
@@ -149,7 +147,6 @@ class Rows:
         return self._gathered[which] if small else self._gather(self.index[which])
 
     def all(self) -> Tensor:
-        """All of them, (n, ...)."""
         return self[:]
 
     @cached_property
@@ -163,7 +160,7 @@ class Rows:
         part = torch.searchsorted(self._starts, flat, right=True) - 1
         for number in part.unique().tolist():
             here = torch.nonzero(part == number).squeeze(1)
-            found[here] = self.parts[number][flat[here] - self._starts[number]]
+            found.index_copy_(0, here, self.parts[number].index_select(0, flat[here] - self._starts[number]))
         return found.reshape(*rows.shape, *self.shape[1:])
 
 
@@ -173,12 +170,11 @@ class Writer:
     def __init__(self, sink: Any, key: Mapping[str, Any], dtype: str):
         self._sink, self._key, self._dtype = sink, key, dtype
         self._file: Any = None
-        self._empty()
+        self._start()
 
-    def _empty(self) -> None:
-        self._batches: list[dict[str, np.ndarray]] = []
+    def _start(self) -> None:
+        self._batches, self._size, self._seconds = list[dict[str, np.ndarray]](), 0, 0.0
         self._deviations: dict[str, Deviation] = {}
-        self._size, self._seconds = 0, 0.0
 
     def add(self, batch: Arrays, seconds: float = 0.0) -> None:
         """Arrays (B, ...) of the next B windows, the same ones each time. ``seconds``: what computing them took."""
@@ -186,8 +182,8 @@ class Writer:
         for name, values in batch.items():
             values = np.ascontiguousarray(values)
             if self._dtype == "bfloat16" and values.dtype.kind == "f":
-                values, deviation = _rounded(values)
-                self._deviations[name] = deviation.joined(self._deviations.get(name, Deviation()))
+                values, found = _rounded(values)
+                _join(self._deviations, name, found)
             self._batches[-1][name] = values
             self._size += values.nbytes
         self._seconds += seconds
@@ -214,7 +210,7 @@ class Writer:
         checksums = {name: zlib.crc32(values.data) for name, values in arrays.items()}
         cost = {"seconds": self._seconds, "crc32": checksums, "deviations": self._deviations}
         self._file.write_batch(batch, custom_metadata=_sealed(cost))
-        self._empty()
+        self._start()
 
 
 class Store:
@@ -243,26 +239,16 @@ class Store:
                 raise Damaged("it holds the features of another key")
             if _checked.get(path) != entry.state:
                 entry.verify()
-        except FileNotFoundError:
-            return None
-        except Damaged as error:
-            warnings.warn(f"{path} is damaged ({error}); it is computed again", stacklevel=2)
+        except (FileNotFoundError, Damaged) as error:
+            if isinstance(error, Damaged):
+                warnings.warn(f"{path} is damaged ({error}); it is computed again", stacklevel=2)
             return None
         _checked[path] = entry.state
         with contextlib.suppress(OSError):  # a read-only cache can be used, too
             if time.time() - path.stat().st_mtime > MARKED:
                 os.utime(path)
-                _checked[path] = _state(path.stat())
+                _checked[path] = state(path)
         return entry
-
-    def write(self, key: Mapping[str, Any], batches: Iterator[Arrays]) -> Entry:
-        """Write what an iterator computes, and open it. Errors are those of ``writer``."""
-        with self.writer(key) as writer:
-            started = time.perf_counter()
-            for batch in batches:
-                writer.add(batch, time.perf_counter() - started)
-                started = time.perf_counter()
-        return self.written(key)
 
     @contextlib.contextmanager
     def writer(self, key: Mapping[str, Any]) -> Iterator[Writer]:
@@ -281,24 +267,24 @@ class Store:
             raise RunError(f"{self.root}: the disk is full; {room}; what was finished is kept") from None
 
     def written(self, key: Mapping[str, Any]) -> Entry:
-        """The entry that was just written."""
+        """The entry that was just written, read back; RunError where that is not what was written."""
         if (entry := self.open(key)) is None:
             raise RunError(f"{self.path(key)}: what was written is not what is read; check the disk or move the cache")
         return entry
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is replaced or written to."""
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _rounded(values: np.ndarray) -> tuple[np.ndarray, Deviation]:
+def _rounded(values: np.ndarray) -> tuple[np.ndarray, list[float]]:
     """bfloat16 as uint16, rounded to nearest even, and what that did."""
-    stored = torch.from_numpy(values).to(torch.bfloat16)
     exact = torch.from_numpy(values).double()
-    apart = stored.double() - exact
-    most = [float(found.abs().max()) for found in (apart, exact)]
-    return stored.view(torch.uint16).numpy(), Deviation(*most, *(float(x.square().sum()) for x in (apart, exact)))
+    stored = torch.from_numpy(values).to(torch.bfloat16)
+    both = stored.double() - exact, exact
+    deviation = [float(x.abs().max()) for x in both] + [float(x.square().sum()) for x in both]
+    return stored.view(torch.uint16).numpy(), deviation
+
+
+def _join(deviations: dict[str, Deviation], name: str, found: Sequence[float]) -> None:
+    before = deviations.get(name, Deviation(0.0, 0.0, 0.0, 0.0))
+    deviations[name] = Deviation(*map(max, before[:2], found[:2]), *map(sum, zip(before[2:], found[2:], strict=True)))
 
 
 def _sealed(fields: Mapping[str, Any]) -> dict[str, str]:

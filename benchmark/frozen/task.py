@@ -94,6 +94,11 @@ class Task:
         return encoder, head
 
     @property
+    def teacher_path(self) -> Path:
+        """Where the teacher is kept, or will be."""
+        return teacher.path_of(self.config, self.data, self.split, self._pretrained_old)
+
+    @property
     def old(self) -> Encoder:
         """The teacher's encoder: as it was pre-trained, or fine-tuned."""
         return self._teacher[0] if self.config.teacher.training == "finetune" else self._pretrained_old

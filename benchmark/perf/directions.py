@@ -1,6 +1,6 @@
 """The paper's six directions at full size with untrained weights, on simulated windows of the true shapes.
 
-What is measured is the project's own path: the data set, the split, the feature store and ``transfer.Bridge``.
+What is measured is the project's own path: the data set, the split, the feature store and ``Bridge``.
 """
 
 from dataclasses import replace
@@ -9,31 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.config import compose as config
+from benchmark.config.options import parse
 from benchmark.frozen.task import Task
-from search_spaces.bridge import PAPER
+from benchmark.frozen.weights import SIDES, options_of
+from benchmark.registry import configure
+from search_spaces.bridge import PAPER, Options
 
 DIRECTIONS = tuple(PAPER)
 BATCH = {name: 2 if name == "fog_emg2eeg" else 16 for name in DIRECTIONS}
 """Windows a step: the paper's 16, but 2 where the plain loop would need some 29 GiB at 16 (NormWear as old model)."""
-LIKE = {  # enough windows for any batch that is measured, in as little time as possible
-    "wesad": ("data.subjects=5", "data.condition_seconds=120"),
-    "isruc": ("data.subjects=5", "data.condition_seconds=900"),
-    "fog": ("data.subjects=5", "data.condition_seconds=60"),
+LIKE = {
+    "wesad": ("data.subjects=5", "data.condition_seconds=170"),
+    "isruc": ("data.subjects=5", "data.condition_seconds=480"),
+    "fog": ("data.subjects=5", "data.condition_seconds=36"),
 }
+"""At least 16 windows a subject, and hardly more: features are computed for all windows of a subject."""
 
 
 def settings(direction: str, cache: Path) -> list[str]:
     """The command line's words for a direction at full size on simulated data."""
-    paper = config.load([f"experiment={direction}"])
+    paper = configure([f"experiment={direction}"])
     words = [f"experiment={direction}", "data=simulated", f"cache={cache}", f"results={cache / 'results'}"]
-    words += [f"{side}.preset={paper[side]['preset']}" for side in ("old", "new")]
+    words += [f"{side}.preset={options_of(paper, side).preset}" for side in SIDES]
     return [*words, "old.weights=random", "new.weights=random", *LIKE[direction.split("_")[0]]]
 
 
 def open_task(direction: str, cache: Path, *, pair: int, val: int, test: int = 1, train: int = 8) -> Task:
     """The task of a direction with so many windows in each part of its split; the same again if there are too few."""
-    task = Task(config.load(settings(direction, cache)), 0)
+    task = Task(configure(settings(direction, cache)), 0)
     wanted = {"train": train, "val": val, "pair": pair, "test": test}
     parts: dict[str, Any] = {}
     for part, indices in task.split.parts().items():
@@ -44,7 +47,7 @@ def open_task(direction: str, cache: Path, *, pair: int, val: int, test: int = 1
     return task
 
 
-def options(direction: str, **changes: Any) -> dict[str, Any]:
+def options(direction: str, **changes: Any) -> Options:
     """The paper's point for the bridge, with the measured batch."""
-    loaded = config.load([f"experiment={direction}", "search.space=paper"])["bridge"]
-    return {**loaded, "batch_size": BATCH[direction], **changes}
+    paper = configure([f"experiment={direction}", "search.space=paper"]).method_options["bridge"]
+    return parse(Options, {**paper.model_dump(), "batch_size": BATCH[direction], **changes}, "bridge.")

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.bridge.network import PrototypeBridge, land
-from benchmark.encoders.base import Encoder
-from benchmark.perf.directions import open_task, options
-from benchmark.frozen.task import Task
+from benchmark.bridge.layout import entered_block, entered_shape, to_block_input
+from benchmark.bridge.network import PrototypeBridge
 from benchmark.bridge.training import Bridge
+from benchmark.encoders.base import Encoder
+from benchmark.frozen.task import Task
+from benchmark.perf.directions import open_task, options
+from search_spaces.bridge import Options
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -36,12 +38,14 @@ def timed_pass(encoder: Encoder, embed: Callable[[], Tensor]) -> list[float]:
     return [*taken, time.perf_counter() - begin]
 
 
-def _bridge(task: Task, j: int, point: dict[str, Any]) -> Callable[[], Any]:
+def _bridge(task: Task, j: int, point: Options) -> Callable[[], Any]:
     """A bridge into block j with pooled features, up to where the old model takes over."""
-    tokens, d_old = (1, task.old.shape_at(j)[1]) if j == task.old.n_blocks else task.old.shape_at(j)
+    assert point.rank is not None
+    assert point.prototypes is not None
     d_new = task.new.shape_at(task.new.n_blocks)[1]
-    bridge, x = PrototypeBridge(d_new, tokens, d_old, point["rank"], point["prototypes"]), torch.randn(1, d_new)
-    return lambda: bridge(x) if j == task.old.n_blocks else land(task.old, bridge(x))
+    bridge = PrototypeBridge(d_new, *entered_shape(task.old, j), point.rank, point.prototypes)
+    x = torch.randn(1, d_new)
+    return lambda: bridge(x) if j == task.old.n_blocks else to_block_input(task.old, bridge(x))
 
 
 @torch.inference_mode()
@@ -56,10 +60,13 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
     hidden = old.from_tokens(torch.randn(1, *old.shape_at(0)))
     last = torch.randn(1, *old.shape_at(old.n_blocks))
     bridges = [_bridge(task, j, point) for j in range(old.n_blocks + 1)]
-    places = [(0, 0), (point["input"], point["output"]), (new.n_blocks - 1, old.n_blocks)]
+    assert point.input is not None
+    assert point.output is not None
+    places = [(0, 0), (point.input, entered_block(old, point.output)), (new.n_blocks - 1, old.n_blocks)]
     wholes = {}
     for i, j in places:
-        method = Bridge(task, {**point, "input": i, "output": "head" if j == old.n_blocks else j}, seed=0)
+        chosen = options(direction, input=i, output="head" if j == old.n_blocks else j)
+        method = Bridge(task, chosen, seed=0)
         wholes[i, j] = partial(method.predict, raw)
 
     def once() -> dict[Any, Any]:

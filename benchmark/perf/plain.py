@@ -8,15 +8,16 @@ once, targets are computed without a graph, and everything is in evaluation mode
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmark.bridge.network import PrototypeBridge, land
+from benchmark.bridge.layout import entered_block, entered_shape, to_block_input
+from benchmark.bridge.network import PrototypeBridge
+from benchmark.bridge.objectives import LOSSES, rescale_large_gradients
 from benchmark.encoders.base import Encoder
 from benchmark.frozen.task import Task
-from benchmark.bridge.training import LOSSES, output_block, tame
+from search_spaces.bridge import Options
 
 
 class PlainLoop:
@@ -25,17 +26,21 @@ class PlainLoop:
     ``bridge`` starts from the given weights, so that losses can be compared with those of training from the store.
     """
 
-    def __init__(self, task: Task, options: Mapping[str, Any], state: Mapping[str, Tensor]):
+    def __init__(self, task: Task, options: Options, state: Mapping[str, Tensor]):
         self.old, self.new, self.head = task.old, task.new, task.head
-        self.i, self.j = int(options["input"]), output_block(task.old, options["output"])
-        self.layout = options["layout"]
-        tokens, d_old = self.old.shape_at(self.j)
-        tokens = 1 if self.at_head else tokens
+        assert options.input is not None
+        assert options.output is not None
+        assert options.rank is not None
+        assert options.prototypes is not None
+        assert options.learning_rate is not None
+        self.i, self.j = options.input, entered_block(task.old, options.output)
+        self.layout = options.layout
+        tokens, d_old = entered_shape(self.old, self.j)
         d_new = self.new.shape_at(self.i + 1)[1]
-        self.bridge = PrototypeBridge(d_new, tokens, d_old, int(options["rank"]), int(options["prototypes"]))
+        self.bridge = PrototypeBridge(d_new, tokens, d_old, options.rank, options.prototypes)
         self.bridge.load_state_dict(state)
-        self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=float(options["learning_rate"]))
-        self.loss = LOSSES[options["loss"]]
+        self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=options.learning_rate)
+        self.loss = LOSSES[options.loss]
 
     @property
     def at_head(self) -> bool:
@@ -51,8 +56,8 @@ class PlainLoop:
         self.old.run(self.old.embed(old), 0, self.j)
         if self.at_head:
             return self.bridge(x).squeeze(-1)
-        landed = land(self.old, self.bridge(x), self.layout)
-        return self.old.run(landed, self.j, self.old.n_blocks)
+        entered = to_block_input(self.old, self.bridge(x), self.layout)
+        return self.old.run(entered, self.j, self.old.n_blocks)
 
     def step(self, old: Tensor, new: Tensor) -> float:
         """Prepared inputs of one batch -> its loss; the bridge is updated."""
@@ -63,7 +68,7 @@ class PlainLoop:
         loss = self.loss(self._enter(old, new), target)
         self.optimizer.zero_grad()
         loss.backward()
-        tame(self.bridge)
+        rescale_large_gradients(self.bridge)
         self.optimizer.step()
         self.old.requires_grad_(False)
         for parameter in self.old.parameters():

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import writers
 from analysis.writers import Column, Table, integer, label, number
+from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
 from benchmark.results.schema import write_parquet
 
@@ -215,7 +216,7 @@ def write(
         written.append(_parquet(frame, folder / f"{name}-inference.parquet"))
         written.append(_figure(inference_figure(frame), folder / f"{name}-inference.png"))
         text += [writers.markdown(inference_summary(frame)), f"![Inference by position]({name}-inference.png)\n"]
-    return [writers.write_bytes(folder / f"{name}.md", "\n".join(text).encode()), *written]
+    return [write_bytes(folder / f"{name}.md", "\n".join(text).encode()), *written]
 
 
 def _parquet(frame: pl.DataFrame, path: Path) -> Path:
@@ -226,4 +227,4 @@ def _parquet(frame: pl.DataFrame, path: Path) -> Path:
 def _figure(figure: Figure, path: Path) -> Path:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, format="png")
-    return writers.write_bytes(path, buffer.getvalue())
+    return write_bytes(path, buffer.getvalue())

@@ -1,24 +1,30 @@
 """Whole sweeps: twenty trials over searched positions against the plain loop, and what Ray Tune costs a trial."""
 
 import json
-import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
-from benchmark.config import compose as config
-from benchmark.search import experiment as sweep
+from benchmark.bridge.training import Bridge
+from benchmark.cluster.session import session
 from benchmark.common.machine import PeakMemory
-from benchmark.config.options import Blocks
+from benchmark.config.options import parse
+from benchmark.config.schema import Config
+from benchmark.frozen.prepare import prepare
+from benchmark.frozen.task import Task, load_data
 from benchmark.perf.directions import options, settings
 from benchmark.perf.plain import PlainLoop
-from benchmark.frozen.task import Task
-from benchmark.results.tensorboard import Board
-from benchmark.bridge.training import Bridge
+from benchmark.plan import make_plan
+from benchmark.registry import configure
+from benchmark.results.recorder import Recorder
+from benchmark.run import check_blocks, reads_last_tokens
+from benchmark.search.experiment import search
+from search_spaces.bridge import Options
 
 DIRECTION = "wesad_ppg2ecg"
 TRIALS = 20
@@ -48,36 +54,32 @@ SHORT_WORDS = (
 )
 
 
-def _sweep(loaded: dict[str, Any], folder: Path) -> tuple[float, float, list[dict[str, Any]]]:
-    """Seconds of preparing and of searching, and the trials' rows."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _sweep(config: Config, cache: Path) -> tuple[float, float, Sequence[Mapping[str, Any]]]:
+    """Seconds of preparing and of searching, and the trials' rows. Ray's start counts as preparing."""
     begin = time.perf_counter()
-    sweep.start_ray(loaded)
-    board = Board(folder / "tensorboard")
-    try:
-        sweep.prepare(loaded, [0])
-        prepared = time.perf_counter()
-        task = Task(loaded, 0)
-        blocks = Blocks(task.new.n_blocks, task.old.n_blocks)
-        searching = time.perf_counter()
-        rows = sweep.search(loaded, folder, "bridge", 0, blocks, board)
-        searched = time.perf_counter() - searching
-    finally:
-        board.close()
-        ray.shutdown()
+    with tempfile.TemporaryDirectory(dir=cache) as folder, session(config.cluster):
+        prepare(config, [0], reads_last_tokens(config))
+        prepared = time.perf_counter() - begin
+        data = load_data(config)
+        plan, blocks = make_plan(config, data), check_blocks(config, data)
+        with closing(Recorder(Path(folder), plan.methods)) as recorder:
+            begin = time.perf_counter()
+            search(config, plan, blocks, data.dataset, Path(folder), recorder)
+            searched = time.perf_counter() - begin
+        (study,) = plan.studies
+        rows = recorder.of("search", study.method, study.fold)
     failed = [row["error"] for row in rows if row["status"] != "done"]
-    if failed or len(rows) != loaded["search"]["trials"]:
+    if failed or len(rows) != study.trials:
         raise RuntimeError(f"{len(rows)} trials, of which {len(failed)} failed: {failed[:1]}")
-    return prepared - begin, searched, rows
+    return prepared, searched, rows
 
 
-def _plainly(task: Task, rows: list[dict[str, Any]]) -> float:
+def _plainly(task: Task, rows: Sequence[Mapping[str, Any]]) -> float:
     """Seconds that the same trials take in the plain loop: a step and an evaluation of each, times their number.
 
     Each is done once before it is timed.
     """
-    size = options(DIRECTION)["batch_size"]
+    size = options(DIRECTION).batch_size
     pair, val = task.indices("pair"), task.indices("val")
     batches = [
         (
@@ -89,7 +91,7 @@ def _plainly(task: Task, rows: list[dict[str, Any]]) -> float:
     steps, evaluations = -(-len(pair) // size), len(val) / size
     total = 0.0
     for row in rows:
-        chosen: Mapping[str, Any] = json.loads(row["config"])
+        chosen = parse(Options, json.loads(row["config"]), "bridge.")
         plain = PlainLoop(task, chosen, Bridge(task, chosen, seed=0).state())
         for _ in range(2):
             begin = time.perf_counter()
@@ -103,13 +105,13 @@ def _plainly(task: Task, rows: list[dict[str, Any]]) -> float:
 
 def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, Any]]:
     """Rows of both sweeps; ``direction`` must be that of ``DIRECTION``. The budget is what they take."""
-    loaded = config.load([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}"])
-    prepare, searched, rows = _sweep(loaded, cache / "sweep")
-    ours = prepare + searched
+    config = configure([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}"])
+    prepared, searched, rows = _sweep(config, cache)
+    ours = prepared + searched
     memory = PeakMemory(torch.device("cpu"))
-    plain = _plainly(Task(loaded, 0), rows)
+    plain = _plainly(Task(config, 0), rows)
     plain_peak = memory.bytes() / 2**20
-    same = {"direction": direction, "batch": options(direction)["batch_size"]}
+    same = {"direction": direction, "batch": options(direction).batch_size}
     # Of the trials at once, in a process each; the plain loop has one.
     peak = CONCURRENT * max(row["peak_memory_bytes"] for row in rows) / 2**20
     yield {**same, "part": SWEEP, "way": "store", "seconds": ours, "peak_mib": peak}
@@ -122,12 +124,12 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
         "ratio": plain / ours,
         "required": LEAST,
     }
-    hundred = prepare + 100 / TRIALS * searched
+    hundred = prepared + 100 / TRIALS * searched
     yield {**same, "part": f"{SWEEP}, projected to 100", "way": "store", "seconds": hundred}
     times = 100 / TRIALS * plain
     yield {**same, "part": f"{SWEEP}, projected to 100", "way": "plain", "seconds": times, "ratio": times / hundred}
-    short = config.load([*SHORT_WORDS, f"cache={cache}", f"results={cache}", f"cluster.cpus={CONCURRENT}"])
-    _, wall, rows = _sweep(short, cache / "short")
+    short = configure([*SHORT_WORDS, f"cache={cache}", f"results={cache}", f"cluster.cpus={CONCURRENT}"])
+    _, wall, rows = _sweep(short, cache)
     inside = sum(float(row["train_seconds"]) for row in rows)
     overhead = (wall - inside / CONCURRENT) / len(rows)
     yield {

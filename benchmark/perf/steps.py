@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from benchmark.bridge.training import Bridge
 from benchmark.perf.clock import Timing, side_by_side
 from benchmark.perf.directions import BATCH, open_task, options
 from benchmark.perf.plain import PlainLoop
-from benchmark.bridge.training import Bridge
 
 LEAST = {  # times faster than the plain loop, at the paper's positions: what is promised
     ("train", "wesad_ppg2ecg"): 10.0,
@@ -41,17 +41,17 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
     inputs = task.old.inputs(task.windows("old").take(pair)), task.new.inputs(task.windows("new").take(pair))
     old, j = task.old, method.j
     tokens, width = old.shape_at(j)
-    landed = old.from_tokens(torch.randn(size, tokens, width)).detach().requires_grad_()
+    entered = old.from_tokens(torch.randn(size, tokens, width)).detach().requires_grad_()
     with torch.no_grad():
-        gradient = torch.randn_like(old.run(landed, j, old.n_blocks))
+        gradient = torch.randn_like(old.run(entered, j, old.n_blocks))
 
     def floor() -> None:
-        landed.grad = None
-        old.run(landed, j, old.n_blocks).backward(gradient)
+        entered.grad = None
+        old.run(entered, j, old.n_blocks).backward(gradient)
 
     @torch.no_grad()
     def bare() -> None:
-        old.run(landed, j, old.n_blocks)
+        old.run(entered, j, old.n_blocks)
 
     x = task.pooled("new", "pair", method.i + 1)
     bridge = copy.deepcopy(method.bridge)
