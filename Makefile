@@ -35,10 +35,11 @@ perf: setup ## time the bridge at full size against the plain loop; some 30 minu
 test: setup ## run the tests, in WORKERS processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and the import rule of the rooms
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -1,10 +1,10 @@
 """The seam of everything that competes: the bridge, the baselines, floors and ceilings.
 
-A method declares itself: its class says what it is called, what kind it is, what it reads and which columns of a row are
-its own; results, TensorBoard and tables ask the class. It is handed a task (data, frozen models, stored features) and
-owns all that trains: optimiser, precision, process group, an adapted copy of an encoder. What trains by epochs is driven
-by the trial, so that pruning and the choice of an epoch are the same for all; a closed-form method is fitted when it is
-made and has no epochs.
+A method declares itself: its class says what it is called, what kind it is, what it reads and which columns of a row
+are its own; results, TensorBoard and tables ask the class. It is handed a task (data, frozen models, stored features)
+and owns all that trains: optimiser, precision, process group, an adapted copy of an encoder. What trains by epochs is
+driven by the trial, so that pruning and the choice of an epoch are the same for all; a closed-form method is fitted
+when it is made and has no epochs.
 """
 
 from abc import ABC, abstractmethod
@@ -115,11 +115,13 @@ class Method(ABC):
 
     @classmethod
     def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:
-        """Trainable parameters by place; ``space``: what is searched or fixed of each option; encoders without weights."""
+        """Trainable parameters by place, from encoders without weights; ``space``: values that each option may have."""
         return ()
 
     @classmethod
-    def seconds(cls, forward: ForwardSeconds, n_train: int, n_pair: int, n_val: int, space: Mapping[str, Sequence[Any]]) -> float:
+    def seconds(
+        cls, forward: ForwardSeconds, n_train: int, n_pair: int, n_val: int, space: Mapping[str, Sequence[Any]]
+    ) -> float:
         """An estimate of a trial's seconds from those of bare forwards, for so many windows."""
         return 1.0
 

@@ -33,8 +33,12 @@ class Options(MethodOptions):
     batch_size: int = option(16, "windows a step", ge=1)
     init: Literal["rand", "randreal"] = option("rand", "prototypes: standard normal | real tokens of the block entered")
     loss: Literal["cosine", "mse", "l1", "infonce"] = option("cosine", "between what comes out and what should")
-    loss_at: Literal["last_layer", "bridge_output"] = option("last_layer", "behind the old model's blocks | in front of them")
-    layout: Literal["transpose", "released"] = option("transpose", "of LaBraM's tokens; released: as in the released code")
+    loss_at: Literal["last_layer", "bridge_output"] = option(
+        "last_layer", "behind the old model's blocks | in front of them"
+    )
+    layout: Literal["transpose", "released"] = option(
+        "transpose", "of LaBraM's tokens; released: as in the released code"
+    )
     population: int = option(1, "trials at one position that are trained together", ge=1)
     compile: bool = option(False, "torch.compile the old model's blocks")
     autocast: Literal["none", "bfloat16"] = option("none", "precision of the old model's blocks")
@@ -65,7 +69,9 @@ class Options(MethodOptions):
             name, value = given[0]
             return f"bridge.position=two_stage chooses bridge.{name}={value} itself; leave one of them out"
         if head and self.loss_at == "bridge_output":
-            return "bridge.output=head has no block after it, so bridge.loss_at=bridge_output says nothing; leave it out"
+            return (
+                "bridge.output=head has no block after it, so bridge.loss_at=bridge_output says nothing; leave it out"
+            )
         if self.layout == "released" and (head or old != "labram"):
             place = "at bridge.output=head" if head else f"with old encoder {old}"
             return f"bridge.layout=released is no other layout {place}; leave it out, or use labram as old encoder"

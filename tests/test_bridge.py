@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.bridge.layout import to_block_input
 from benchmark.bridge.network import PrototypeBridge, count_parameters
+from benchmark.bridge.objectives import LOSSES
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
-from benchmark.bridge.layout import to_block_input
-from benchmark.bridge.objectives import LOSSES
 
 
 def test_output_is_prototypes_times_low_rank_weights():

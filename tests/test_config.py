@@ -58,7 +58,9 @@ def test_every_experiment_is_a_whole_configuration(experiment):
 
 
 def test_an_experiment_may_be_changed_piece_by_piece():
-    loaded = configure(["experiment=eegmat_eeg2ecg", "data.root=/somewhere", "bridge.rank=8", "old.preset=base"]).plain()
+    loaded = configure(
+        ["experiment=eegmat_eeg2ecg", "data.root=/somewhere", "bridge.rank=8", "old.preset=base"]
+    ).plain()
     assert loaded["data"]["root"] == "/somewhere"
     assert loaded["bridge"]["rank"] == 8
     assert loaded["bridge"]["input"] is None

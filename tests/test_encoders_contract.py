@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy.signal import convolve
 
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry
 from benchmark.encoders.base import Encoder
 from benchmark.encoders.labram import electrode
 from benchmark.encoders.normwear import WIDTHS, cwt, scalogram, sincos_positions
 from benchmark.errors import InputError
-from benchmark.data.signals.spec import SignalSpec
 from tests.encoders.goldens import FOG_EEG, ISRUC_EEG, WESAD_ECG, WESAD_PPG
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders.base import Encoder
 from benchmark.encoders.registry import build, parameter_count
-from benchmark.data.signals.spec import SignalSpec
 from tests.encoders.goldens import (
     FOG_EEG,
     FOG_EMG,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.bridge.network import PrototypeBridge
-from benchmark.encoders import registry
 from benchmark.bridge.layout import to_block_input
+from benchmark.bridge.network import PrototypeBridge
 from benchmark.bridge.objectives import cosine
+from benchmark.encoders import registry
 from tests.encoders.goldens import (
     ISRUC_ECG,
     ISRUC_EEG,

@@ -8,8 +8,8 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 
 from benchmark.bridge import positions
-from benchmark.perf.plain import once_per_block
 from benchmark.bridge.positions import linear_cka, minibatch_cka, quality
+from benchmark.perf.plain import once_per_block
 
 
 @pytest.fixture

@@ -7,17 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-import optuna
 import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
-from benchmark.config import compose as config
-from benchmark.results import schema as results
-from benchmark.search import experiment as sweep
-from benchmark.errors import InputError, RunError
-from benchmark.config.options import Blocks
-from benchmark.trial.trial import search_specs
+from benchmark.results import folder as folders
+from benchmark.results.schema import PREDICTIONS, read_parquet, row_schema, types_of
 from tests.conftest import SMALL
 
 WORDS = (
@@ -27,7 +22,7 @@ WORDS = (
     "final.seeds=[0,1]",
     "bridge.epochs=3",
     "kd_logits.epochs=2",
-    "oracle.epochs=2",
+    "oracle_finetune.epochs=2",
 )
 TIMES = ("step_seconds", "train_seconds", "inference_seconds_per_window", "peak_memory_bytes", "started_at", "run")
 
@@ -42,7 +37,8 @@ def start(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[s
 
 
 def rows(folder: Path, name: str) -> pl.DataFrame:
-    return results.read_parquet(folder / "results" / name / "trials.parquet").sort("trial_id")
+    run = folder / "results" / name
+    return read_parquet(run / "trials.parquet", row_schema(folders.read_methods(run).values())).sort("trial_id")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +74,7 @@ def test_a_run_leaves_rows_predictions_tables_figures_and_tensorboard(runs):
     assert table.filter(pl.col("stage") == "search")["test_balanced_accuracy"].is_null().all()
     assert table.filter(pl.col("stage") == "final")["test_balanced_accuracy"].is_not_null().all()
     assert table["val_balanced_accuracy"].filter(table["method"].is_in(["bridge", "kd_logits"])).is_null().all()
-    predictions = results.read_parquet(run / "predictions.parquet", results.PREDICTIONS)
+    predictions = read_parquet(run / "predictions.parquet", PREDICTIONS)
     finals = table.filter(pl.col("stage") == "final")
     assert set(predictions["trial_id"]) == set(finals["trial_id"])
     assert predictions.group_by("trial_id").len()["len"].n_unique() == 1
@@ -87,6 +83,12 @@ def test_a_run_leaves_rows_predictions_tables_figures_and_tensorboard(runs):
             assert (run / "tables" / f"{name}.{ending}").stat().st_size > 0
     assert {path.name.split("-")[0] for path in (run / "tensorboard").iterdir()} >= {"bridge", "kd_logits"}
     assert OmegaConf.load(run / "config.yaml").search.trials == 4
+    log = [json.loads(line) for line in (run / "rows.jsonl").read_text().splitlines()]
+    assert sorted(entry["row"]["trial_id"] for entry in log[:-1]) == table["trial_id"].to_list()
+    assert "finished" in log[-1]
+    plan = folders.read_plan(run)
+    planned = {f"{study['name']}-{k:03d}" for study in plan["studies"] for k in range(study["trials"])}
+    assert set(table["trial_id"]) == planned | set(plan["finals"])
     assert "Balanced" in done.stdout
     assert "tensorboard --logdir" in done.stdout
 
@@ -107,14 +109,13 @@ def test_the_choice_is_the_best_agreement_on_val(runs):
         assert chosen["config"].n_unique() == 1
 
 
-def test_the_same_seed_gives_the_same_rows_and_tables_from_stored_features(runs):
+def test_one_worker_gives_the_rows_and_tables_of_two_from_stored_features(runs):
     folder, _ = runs
-    done = start(folder, "two")
+    done = start(folder, "two", "cluster.cpus=1")
     assert done.returncode == 0, done.stderr
     assert rows(folder, "one").drop(TIMES).equals(rows(folder, "two").drop(TIMES))
     accuracy = [(folder / "results" / name / "tables" / "accuracy.csv").read_text() for name in ("one", "two")]
     assert accuracy[0] == accuracy[1]
-    assert "of earlier work" in done.stdout or "Prepared in" in done.stdout
 
 
 def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
@@ -124,9 +125,9 @@ def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
     log = folder / "stopped.log"
     with log.open("w") as said:
         process = subprocess.Popen(command("stopped", *words), stdout=subprocess.DEVNULL, stderr=said, cwd=folder)
-    finished = run / "tensorboard" / "bridge" / "bridge-fold0-002"  # so one of the first two is done
+    finished = run / "rows.jsonl"
     for _ in range(4000):
-        if finished.exists() or process.poll() is not None:
+        if (finished.exists() and finished.stat().st_size) or process.poll() is not None:
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -159,74 +160,6 @@ def test_a_folder_of_another_configuration_is_refused(runs):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_finished_run_of_the_same_configuration_moves_aside(tmp_path):
-    loaded = config.load([f"results={tmp_path}", "name=x"])
-    folder = sweep.claim_folder(loaded)
-    with pytest.raises(InputError, match="unfinished run"):
-        sweep.claim_folder(loaded)
-    (folder / "tables").mkdir()
-    (folder / "mark").touch()
-    assert sweep.claim_folder(loaded) == folder
-    assert not (folder / "mark").exists()
-    assert (tmp_path / "x.previous" / "mark").exists()
-    with pytest.raises(InputError, match="holds no run"):
-        sweep.claim_folder({**loaded, "name": "y", "resume": True})
-
-
-def test_what_the_user_fixes_is_not_searched():
-    study = optuna.create_study()
-    trial = study.ask()
-    fixed = {"rank": 3, "output": "head", "learning_rate": None, "loss": "mse"}
-    found = sweep.define(trial, "bridge", fixed, Blocks(new=6, old=4))
-    assert found == {"rank": 3, "output": "head", "loss": "mse", "number": 0}
-    assert set(trial.params) == {"input", "prototypes", "learning_rate"}
-
-
-def test_members_of_a_population_share_what_is_asked_of_positions():
-    trial = optuna.create_study().ask()
-    fixed = {"population": 3, "learning_rate": 0.1, "input": None}
-    asked = {**trial.params, **sweep.define(trial, "bridge", fixed, Blocks(new=6, old=4)), **trial.params}
-    assert {"rank", "rank@1", "rank@2", "prototypes@2", "input", "output"} <= set(asked)
-    specs = search_specs("bridge", 0, 7, {**asked, "number": 2})
-    assert [spec.trial_id for spec in specs] == ["bridge-fold0-006", "bridge-fold0-007", "bridge-fold0-008"]
-    for k, spec in enumerate(specs):
-        assert set(spec.options) == {"input", "output", "rank", "prototypes", "learning_rate", "population"}
-        assert spec.options["rank"] == asked[f"rank@{k}" if k else "rank"]
-        assert spec.options["output"] == asked["output"]
-
-
-def test_a_population_of_which_nothing_is_searched_has_all_its_members():
-    specs = search_specs("bridge", 0, 0, {"population": 2, "rank": 3, "number": 1})
-    assert [(spec.trial_id[-3:], spec.options["rank"]) for spec in specs] == [("002", 3), ("003", 3)]
-
-
-def test_ties_are_broken_by_divergence_then_size():
-    def row(trial: str, agreement: float, divergence: float, size: int, status: str = "done") -> dict:
-        return {
-            "trial_id": trial,
-            "method": "bridge",
-            "fold": 0,
-            "status": status,
-            "val_balanced_agreement": agreement,
-            "val_divergence": divergence,
-            "trainable_parameters": size,
-            "config": json.dumps({"trial": trial}),
-        }
-
-    table = results.frame(
-        [
-            row("a", 0.7, 0.5, 10),
-            row("b", 0.8, 0.5, 10),
-            row("c", 0.8, 0.4, 20),
-            row("d", 0.8, 0.4, 15),
-            row("e", 1, 0, 1, "failed"),
-        ]
-    )
-    assert sweep.choose(table, "bridge", 0) == {"trial": "d"}
-    with pytest.raises(RunError, match="every trial of kd_logits failed"):
-        sweep.choose(table, "kd_logits", 0)
-
-
 def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
     """Here with trials that are trained two by two."""
     folder, _ = runs
@@ -234,7 +167,9 @@ def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
     done = start(folder, "two_stage", *words, "search.scheduler=median", "bridge.population=2")
     assert done.returncode == 0, done.stderr
     run = folder / "results" / "two_stage"
-    seen = results.read_parquet(run / "positions.parquet", results.POSITIONS)
+    seen = read_parquet(
+        run / "positions.parquet", types_of(folders.read_methods(run)["bridge"].tables["positions"])
+    )
     chosen = seen.filter("chosen").row(0, named=True)
     assert chosen["quality"] == seen["quality"].max()
     similar = seen.filter(pl.col("bridge_input") == chosen["bridge_input"])["similarity"]

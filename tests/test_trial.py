@@ -8,10 +8,10 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
 from benchmark import registry
-from benchmark.trial import metrics
-from benchmark.results import schema as results
 from benchmark.frozen.task import Task, open_task
 from benchmark.plan import Spec
+from benchmark.results import schema as results
+from benchmark.trial import metrics
 from benchmark.trial.trial import Trial, order, run_final, together
 from tests.test_transfer import BRIDGE, KD
 
@@ -22,7 +22,9 @@ def final(task: Task, method: str, options: dict, seed: int = 0):
     return run_final(task.config, Spec(method, "final", f"{method}-{seed}", 0, seed, options), "simulated")
 
 
-@pytest.mark.parametrize(("method", "options"), [("bridge", BRIDGE), ("kd_logits", KD), ("oracle_finetune", {"epochs": 2})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("bridge", BRIDGE), ("kd_logits", KD), ("oracle_finetune", {"epochs": 2})]
+)
 def test_the_same_seed_gives_the_same_row(task, method, options):
     (first, predicted), (again, predicted_again) = (final(task, method, options) for _ in range(2))
     (other, _) = final(task, method, options, seed=1)
@@ -48,9 +50,7 @@ def test_a_row_fits_the_schema_and_says_what_was_run(task):
     assert row["test_macro_f1"] == pytest.approx(f1_score(label, prediction, average="macro", labels=[0, 1, 2]))
     assert row["test_kappa"] == pytest.approx(cohen_kappa_score(label, prediction))
     assert predicted["window"] == task.indices("test").tolist()
-    assert set(predicted["subject"]) == {
-        task.data.subjects[s] for s in set(task.data.subject[task.indices("test")])
-    }
+    assert set(predicted["subject"]) == {task.data.subjects[s] for s in set(task.data.subject[task.indices("test")])}
 
 
 def test_search_rows_never_see_the_test_split(task, monkeypatch):

@@ -4,6 +4,7 @@ Shapes: K members, B windows of a batch, D features, T tokens.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,8 +12,6 @@ from torch.nn import functional as F
 
 from benchmark.bridge.objectives import MOST_GRADIENT
 from benchmark.method import Epoch
-
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmark.bridge.training import Bridge

@@ -218,5 +218,3 @@ class Bridge(Method):
             "rank": self.options.rank,
             "prototypes": self.options.prototypes,
         }
-
-

@@ -44,7 +44,7 @@ def run_jobs(
     if not jobs:
         return
     status = StatusActor.remote()  # type: ignore[attr-defined]
-    asked = {f"num_{name}s": amount for name, amount in trial_resources(options).items()}
+    asked: dict[str, Any] = {f"num_{name}s": amount for name, amount in trial_resources(options).items()}
     remote = ray.remote(max_retries=retries, **asked)(_call)
     waiting = {remote.remote(job, status): job for job in jobs}
     with Bar(len(jobs), text) as bar:

@@ -102,7 +102,9 @@ def _parsed(words: Sequence[str]) -> list[Override]:
 
 def _sorted(overrides: Sequence[Override], catalogue: Catalogue) -> tuple[str, list[Override], list[Override]]:
     """The experiment, choices of groups, and values."""
-    experiment, groups, values = "quickstart", [], []
+    experiment = "quickstart"
+    groups: list[Override] = []
+    values: list[Override] = []
     for override in overrides:
         if override.key_or_group == "experiment":
             experiment = str(override.value())

@@ -28,7 +28,7 @@ class Options(BaseModel):
 
 
 def option(default: Any, help: str, *, accepts: str | None = None, **constraints: Any) -> Any:
-    """A field: ``constraints`` are pydantic's (ge, gt, le, lt, min_length); ``accepts`` replaces the words made of them."""
+    """A field: ``constraints`` are pydantic's (ge, gt, le, lt); ``accepts`` replaces the words made of them."""
     return Field(default, description=help, json_schema_extra={"accepts": accepts} if accepts else None, **constraints)
 
 
@@ -154,7 +154,7 @@ def _message(model: type[Options], given: Mapping[str, Any], error: ValidationEr
     key = str(first["loc"][0])
     name = f"{prefix}{key}"
     if first["type"] == "extra_forbidden":
-        return f"unknown option {name}; {choose(name, [f'{prefix}{known}' for known in model.model_fields])}"
+        return f"unknown option {name}; {choose(key, model.model_fields, prefix)}"
     field = model.model_fields[key]
     if first["type"] == "value_error":
         return f"{name}: {first['ctx']['error']}"
@@ -190,5 +190,5 @@ class MethodOptions(Options):
         return 1
 
     def check(self, config: Any, blocks: Blocks | None) -> None:
-        """Raise InputError for options that, each right by itself, do not go together: with each other, with the rest of
-        the configuration (a ``schema.Config``) or, once they are known, with the encoders' ``blocks``."""
+        """Raise InputError for options that, each right by itself, do not go together: with each other, with the rest
+        of the configuration (a ``schema.Config``) or, once they are known, with the encoders' ``blocks``."""

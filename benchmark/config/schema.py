@@ -4,12 +4,11 @@ Options of a data set are declared with its reader (``benchmark/data/<name>.py``
 space (``search_spaces/<name>.py``); both appear here as what they have in common.
 """
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import SerializeAsAny, field_validator
 
-from benchmark.config.options import MethodOptions, Options, described, option, parse
+from benchmark.config.options import MethodOptions, Options, option
 
 Protocol = Literal["agreement", "val_labels"]
 Part = int | float
@@ -20,8 +19,8 @@ class SplitOptions(Options):
 
     kind: Literal["subjects", "kfold", "leave-one-subject-out", "paper", "blocked"] = option(
         "subjects",
-        "subjects: of the sizes below | kfold: each subject in test once | leave-one-subject-out | paper: the published "
-        "sizes | blocked: blocks of time within recordings, with gaps",
+        "subjects: of the sizes below | kfold: each subject in test once | leave-one-subject-out | paper: the "
+        "published sizes | blocked: blocks of time within recordings, with gaps",
     )
     train: Part = option(0.33, "for the teacher: a fraction or a number", gt=0)
     val: Part = option(0.12, "for choosing", gt=0)
@@ -143,8 +142,8 @@ class Config(Options):
     device: str = option("cpu", "cpu | cuda")
     protocol: Protocol = option(
         "agreement",
-        "what chooses epochs and configurations: agreement with the teacher's pseudo-labels on val, each class weighing "
-        "the same | val_labels: the true labels of val",
+        "what chooses epochs and configurations: agreement with the teacher's pseudo-labels on val, each class "
+        "weighing the same | val_labels: the true labels of val",
     )
     methods: list[str] = option(
         ["bridge", "kd_logits"], "searched with the same number of trials", accepts="a list such as [bridge,kd_logits]"

@@ -43,9 +43,7 @@ class Recorder:
     def of(self, stage: str, method: str, fold: int) -> list[Row]:
         """Rows of one method in one fold, by trial."""
         mine = (
-            row
-            for row in self.rows.values()
-            if (row["stage"], row["method"], row["fold"]) == (stage, method, fold)
+            row for row in self.rows.values() if (row["stage"], row["method"], row["fold"]) == (stage, method, fold)
         )
         return sorted(mine, key=lambda row: row["trial_id"])
 

@@ -1,4 +1,4 @@
-"""Columns of a trial's row: those that every row has, and those that methods declare; tables of exactly these columns."""
+"""Columns of a trial's row, those that all have and those that methods declare, and tables of exactly these columns."""
 
 import dataclasses
 import platform

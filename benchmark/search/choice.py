@@ -12,8 +12,8 @@ from benchmark.search.studies import score_of
 
 
 def best_of(study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The options that the protocol chooses: the best score on val, then the lowest divergence from the teacher, then the
-    fewest trainable parameters, then the first. RunError if no trial is done."""
+    """The options that the protocol chooses: the best score on val, then the lowest divergence from the teacher, then
+    the fewest trainable parameters, then the first. RunError if no trial is done."""
     done = [row for row in rows if row["status"] == "done"]
     if not done:
         errors = [row["error"] for row in rows if row.get("error")]

@@ -1,7 +1,7 @@
 """Ray Tune runs studies on actors that outlive trials, and final trials as tasks; rows go to the recorder."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,7 @@ from benchmark.trial.trial import Trial, failed_row, order, run_final, together
 def search(config: Config, plan: Plan, blocks: Blocks, dataset: str, folder: Path, recorder: Recorder) -> None:
     """Run what studies have no rows for. KeyboardInterrupt where the user stopped it; what was finished is recorded."""
     for study in plan.studies:
-        if len(recorder.of("search", study.method, study.fold)) < study.trials or _failed(study, recorder):
-            _run_study(config, study, blocks, dataset, folder, recorder)
+        _run_study(config, study, blocks, dataset, folder, recorder)
         if len(recorder.of("search", study.method, study.fold)) < study.trials:
             raise KeyboardInterrupt
 
@@ -44,28 +43,24 @@ def evaluate(config: Config, specs: Sequence[Spec], dataset: str, recorder: Reco
     run_jobs(jobs, config.cluster, "evaluate on test", keep, retries=3)
 
 
-def _failed(study: Study, recorder: Recorder) -> bool:
-    return any(row["status"] == "failed" for row in recorder.of("search", study.method, study.fold))
-
-
 def _run_final(
     config: Config, spec: Spec, dataset: str, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     return run_final(config, spec, dataset)
 
 
-# -- one study on Ray Tune ----------------------------------------------------------------------------------------------
+# -- one study on Ray Tune --------------------------------------------------------------------------------------------
 
 
-def _run_study(
-    config: Config, study: Study, blocks: Blocks, dataset: str, folder: Path, recorder: Recorder
-) -> None:
-    fixed = {name: value for name, value in config.method_options[study.method].model_dump().items() if value is not None}
-    fixed |= _preselected(config, study, recorder)
-    members = config.method_options[study.method].trained_together
+def _run_study(config: Config, study: Study, blocks: Blocks, dataset: str, folder: Path, recorder: Recorder) -> None:
+    options = config.method_options[study.method]
+    members = options.trained_together
     rows = recorder.of("search", study.method, study.fold)
-    known = known_scores(study, rows, members, max(1, config.search.batch // members))
-    asked = SearchStudy(config, study, fixed, blocks, known)
+    known = known_scores(rows, members, max(1, config.search.batch // members))
+    if len(known) * members == study.trials:
+        return
+    fixed = {name: value for name, value in options.model_dump().items() if value is not None}
+    asked = SearchStudy(config, study, {**fixed, **_preselected(config, study, recorder)}, blocks, known)
     store = (folder / "ray").resolve()
     shutil.rmtree(store / study.name, ignore_errors=True)
     trainable = tune.with_resources(
@@ -127,7 +122,7 @@ class StudySearcher(Searcher):
         self.study = study
         self.numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         asked = self.study.next()
         if asked is None:
             return Searcher.FINISHED if self.study.finished else None

@@ -127,7 +127,7 @@ def specs_of(study: Study, seed: int, asked: Mapping[str, Any]) -> list[Spec]:
     return specs
 
 
-def known_scores(study: Study, rows: Sequence[Mapping[str, Any]], together: int, round_size: int) -> dict[int, float | None]:
+def known_scores(rows: Sequence[Mapping[str, Any]], together: int, round_size: int) -> dict[int, float | None]:
     """Scores by number of the trials of a study that have rows: the best of those that were trained together.
 
     A trial that failed is known as that only if a later round was asked for behind it; else it is tried again.

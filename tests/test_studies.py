@@ -1,0 +1,134 @@
+"""Studies: what they ask for depends on the seed and on whole rounds, and on nothing else; what their rows choose."""
+
+import json
+import random
+
+import optuna
+import pytest
+
+from benchmark.config.options import Blocks
+from benchmark.errors import RunError
+from benchmark.plan import Study
+from benchmark.registry import configure
+from benchmark.search.choice import best_of
+from benchmark.search.studies import FixedOr, SearchStudy, known_scores, specs_of
+
+BLOCKS = Blocks(new=6, old=4)
+STUDY = Study("bridge", 0, 12)
+
+
+def study(known: dict[int, float | None] | None = None, words: tuple[str, ...] = ()) -> SearchStudy:
+    config = configure(words)
+    fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
+    return SearchStudy(config, STUDY, fixed, BLOCKS, known or {})
+
+
+def score(options: dict) -> float:
+    return options["rank"] / 32 + options["learning_rate"]
+
+
+def run(asked: SearchStudy, at_once: int, seed: int = 0) -> list[dict]:
+    """Everything that a study asks for, with so many trials running at once that end in any order."""
+    rng, running, found = random.Random(seed), [], []
+    while running or not asked.finished:
+        while len(running) < at_once and (options := asked.next()) is not None:
+            running.append(options)
+            found.append(options)
+        done = running.pop(rng.randrange(len(running)))
+        asked.tell(done["number"], score(done))
+    return found
+
+
+def test_the_same_is_asked_for_however_many_run_at_once_and_end_in_whatever_order():
+    alone = run(study(), 1)
+    assert [options["number"] for options in alone] == list(range(12))
+    assert len({json.dumps(options) for options in alone}) == 12
+    for at_once, seed in ((2, 1), (4, 2), (64, 3)):
+        assert sorted(run(study(), at_once, seed), key=lambda options: options["number"]) == alone
+    assert run(study(words=("seed=1",)), 1) != alone
+
+
+def test_a_round_is_asked_for_only_when_the_last_one_is_known():
+    asked = study()
+    first = [asked.next() for _ in range(4)]
+    assert asked.next() is None
+    for options in first[:3]:
+        asked.tell(options["number"], 0.5)
+    assert asked.next() is None
+    asked.tell(3, None)
+    assert asked.next()["number"] == 4
+
+
+@pytest.mark.parametrize("there", [1, 4, 6, 11])
+def test_a_study_goes_on_from_its_rows_as_if_it_had_never_stopped(there):
+    whole = run(study(), 1)
+    rows = [
+        {"trial_id": f"bridge-fold0-{k:03d}", "status": "done", "val_balanced_agreement": score(options)}
+        for k, options in enumerate(whole[:there])
+    ]
+    known = known_scores(rows, together=1, round_size=4)
+    assert run(study(known), 2) == whole[there:]
+
+
+def test_a_failed_trial_is_tried_again_unless_a_later_round_was_built_on_it():
+    def row(number: int, status: str = "done") -> dict:
+        return {"trial_id": f"bridge-fold0-{number:03d}", "status": status, "val_balanced_agreement": 0.5}
+
+    rows = [row(0), row(1, "failed"), row(2), row(3), row(4), row(5, "failed")]
+    assert known_scores(rows, together=1, round_size=4) == {0: 0.5, 1: None, 2: 0.5, 3: 0.5, 4: 0.5}
+    assert known_scores(rows[:3], together=1, round_size=4) == {0: 0.5, 2: 0.5}
+
+
+def test_what_the_user_fixes_is_not_searched():
+    asked = study(words=("bridge.rank=3", "bridge.output=head", "bridge.loss=mse")).next()
+    assert (asked["rank"], asked["output"], asked["loss"], asked["number"]) == (3, "head", "mse", 0)
+    assert {"input", "prototypes", "learning_rate"} <= set(asked)
+
+
+def test_members_of_a_population_share_what_is_asked_of_positions():
+    asked = study(words=("bridge.population=3", "bridge.learning_rate=0.1")).next()
+    assert {"rank", "rank@1", "rank@2", "prototypes@2", "input", "output"} <= set(asked)
+    specs = specs_of(STUDY, 7, {**asked, "number": 2})
+    assert [spec.trial_id for spec in specs] == ["bridge-fold0-006", "bridge-fold0-007", "bridge-fold0-008"]
+    for k, spec in enumerate(specs):
+        assert not any("@" in name for name in spec.options)
+        assert spec.options["rank"] == asked[f"rank@{k}" if k else "rank"]
+        assert spec.options["output"] == asked["output"]
+        assert spec.seed == 7
+
+
+def test_a_population_of_which_nothing_is_searched_has_all_its_members():
+    specs = specs_of(STUDY, 0, {"population": 2, "rank": 3, "number": 1})
+    assert [(spec.trial_id[-3:], spec.options["rank"]) for spec in specs] == [("002", 3), ("003", 3)]
+
+
+def test_an_option_that_is_fixed_is_not_asked_of_optuna():
+    trial = optuna.create_study().ask()
+    asked = FixedOr(trial, {"rank": 3})
+    assert asked.suggest_int("rank", 1, 8) == 3
+    assert 1 <= asked.suggest_int("input", 1, 8) <= 8
+    assert set(trial.params) == {"input"}
+
+
+def test_ties_are_broken_by_divergence_then_size():
+    def row(trial: str, agreement: float, divergence: float, size: int, status: str = "done") -> dict:
+        return {
+            "trial_id": trial,
+            "status": status,
+            "error": "E: what happened" if status == "failed" else None,
+            "val_balanced_agreement": agreement,
+            "val_divergence": divergence,
+            "trainable_parameters": size,
+            "config": json.dumps({"trial": trial}),
+        }
+
+    rows = [
+        row("a", 0.7, 0.5, 10),
+        row("b", 0.8, 0.5, 10),
+        row("c", 0.8, 0.4, 20),
+        row("d", 0.8, 0.4, 15),
+        row("e", 1, 0, 1, "failed"),
+    ]
+    assert best_of(STUDY, rows) == {"trial": "d"}
+    with pytest.raises(RunError, match="every trial of bridge failed \\(E: what happened\\)"):
+        best_of(STUDY, rows[-1:])
