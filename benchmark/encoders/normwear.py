@@ -3,6 +3,8 @@
 Luo et al., "Toward Foundation Model for Multivariate Wearable Sensing of Physiological Signals",
 arXiv 2412.09758. The wavelet transform is that of SciPy before 1.15 (``signal.cwt`` with ``signal.ricker``).
 
+One file because an encoder is one file: its transform is part of the key of what it computes.
+
 Shapes: B windows, C channels, N samples, L = N - 2 time steps of the scalogram, W = 65 widths,
 T tokens of one channel, D features.
 """
