@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config.schema import Config
+from benchmark.plan import Spec
+from benchmark.preview import preview
+from benchmark.trial.trial import run_final
+
 ROOT = Path(__file__).parents[1]
 LONGEST = 300
 
@@ -55,6 +60,32 @@ def test_the_import_rule_fails_for_a_room_that_reaches_up(room, line, tmp_path):
             file.write(content)
         done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
         assert (done.returncode == 0) is kept, done.stdout
+
+
+def test_the_configuration_goes_down_only(small):
+    """Every call that hands a configuration on, in a plan's preview and in a trial, goes to the same room or a lower one."""
+    order, climbs, edges = layers(), set(), set()
+
+    def room(module: str) -> str | None:
+        return next((name for name in order if module == name or module.startswith(f"{name}.")), None)
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_back and any(isinstance(value, Config) for value in frame.f_locals.values()):
+            above, below = (room(one.f_globals.get("__name__", "")) for one in (frame.f_back, frame))
+            if above and below and above != below:
+                edges.add((above, below))
+                if order.index(above) > order.index(below):
+                    climbs.add((above, below))
+
+    sys.setprofile(watch)
+    try:
+        preview(small)
+        specs = {"input": 0, "output": 0, "rank": 2, "prototypes": 2, "learning_rate": 1e-3, "epochs": 1}
+        run_final(small, Spec("bridge", "final", "x", 0, 0, specs), "simulated")
+    finally:
+        sys.setprofile(None)
+    assert len(edges) > 5
+    assert not climbs
 
 
 def test_no_file_is_long_without_a_reason():

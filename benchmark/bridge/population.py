@@ -4,7 +4,7 @@ Shapes: K members, B windows of a batch, D features, T tokens.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from benchmark.bridge.objectives import MOST_GRADIENT
 from benchmark.method import Epoch
 
-if TYPE_CHECKING:
-    from benchmark.bridge.training import Bridge
+Member = Any
+"""A ``training.Bridge``; that file imports this one."""
 
 
 class Population:
@@ -29,7 +29,7 @@ class Population:
         If members differ in what they must share.
     """
 
-    def __init__(self, members: "Sequence[Bridge]"):
+    def __init__(self, members: Sequence[Member]):
         self.members, self.first = members, members[0]
         for name in type(members[0].options).shared:
             found = {getattr(member.options, name) for member in members}

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,7 +92,7 @@ def read_methods(folder: Path) -> dict[str, MethodCard]:
     """The methods of a run by name, in the order of its plan: what their classes declared when it ran."""
     try:
         cards = [MethodCard.from_json(found) for found in read_plan(folder)["methods"]]
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(
             f"{folder / PLAN}: a method is not described as expected ({error}); restore the file"
         ) from None
@@ -104,8 +105,12 @@ def methods_as_json(cards: Mapping[str, MethodCard]) -> list[dict[str, Any]]:
 
 
 def compact(folder: Path) -> None:
-    """Make ``trials.parquet``, ``predictions.parquet`` and the methods' own tables from the log."""
-    methods = read_methods(folder)
+    """Make ``trials.parquet``, ``predictions.parquet`` and the methods' own tables from the log.
+
+    ``trials.parquet`` comes last and is as old as the log was when it was read, so that what was written since is seen.
+    """
+    methods, written = read_methods(folder), folder / log.NAME
+    read_at = written.stat().st_mtime_ns if written.exists() else 0
     rows: dict[str, dict[str, Any]] = {}
     predictions: dict[str, list[dict[str, Any]]] = {}
     tables: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -119,7 +124,6 @@ def compact(folder: Path) -> None:
         elif "table" in entry and entry["rows"]:
             by_key = tables.setdefault(entry["table"], {})
             by_key[str(entry["rows"][0].get("fold"))] = entry["rows"]
-    write_parquet(frame(list(rows.values()), row_schema(methods.values())), folder / TRIALS)
     if any(predictions.values()):
         every = [one for some in predictions.values() for one in some]
         write_parquet(frame(every, PREDICTIONS), folder / "predictions.parquet")
@@ -128,13 +132,16 @@ def compact(folder: Path) -> None:
             if name in tables:
                 every = [one for some in tables[name].values() for one in some]
                 write_parquet(frame(every, types_of(columns)), folder / f"{name}.parquet")
+    write_parquet(frame(list(rows.values()), row_schema(methods.values())), folder / TRIALS)
+    os.utime(folder / TRIALS, ns=(read_at, read_at))
 
 
 def compact_if_newer(folder: Path) -> None:
-    """Compact a log that has grown since, such as that of a run that is going on."""
+    """Compact a log that has grown since, such as that of a run that is going on. A folder that may not be written to
+    is read as it is."""
     written, made = folder / log.NAME, folder / TRIALS
-    with contextlib.suppress(FileNotFoundError):
-        if not made.exists() or made.stat().st_mtime_ns < written.stat().st_mtime_ns:
+    with contextlib.suppress(PermissionError):
+        if not made.exists() or (written.exists() and made.stat().st_mtime_ns < written.stat().st_mtime_ns):
             compact(folder)
 
 

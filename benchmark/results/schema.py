@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -47,8 +47,14 @@ class MethodCard:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "MethodCard":
+        """A card from what ``dataclasses.asdict`` made of it; ValueError, TypeError or KeyError for anything else."""
         columns = tuple(Column(**column) for column in found["columns"])
         tables = {name: tuple(Column(**column) for column in table) for name, table in found["tables"].items()}
+        if found["kind"] not in get_args(Kind):
+            raise ValueError(f"{found['name']} is {found['kind']}, not one of {', '.join(get_args(Kind))}")
+        for column in (*columns, *(column for table in tables.values() for column in table)):
+            if column.dtype not in TYPES:
+                raise ValueError(f"column {column.name} is {column.dtype}, not one of {', '.join(TYPES)}")
         return cls(**{**found, "columns": columns, "tables": tables})
 
 
@@ -150,7 +156,8 @@ def read_parquet(path: Path, schema: Schema) -> pl.DataFrame:
         table = pl.read_parquet(path)
     except Exception as error:
         raise InputError(
-            f"{path} is not a readable Parquet file ({error}); remove it, the run's rows.jsonl gives it again"
+            f"{path} is not a readable Parquet file ({error}); remove all Parquet files beside it, the run's log gives "
+            "them again"
         ) from None
     missing = [name for name in schema if name not in table.columns]
     if missing:
