@@ -12,19 +12,20 @@ import scipy.io
 # -- EDF ------------------------------------------------------------------------------------------------------------
 
 
-def write_edf(file: Path, channels: Mapping[str, tuple[np.ndarray, int]], seconds: int) -> None:
-    """EDF of one-second records: ``channels[label]`` is a signal in uV and its rate. Resolution 1/64 uV."""
+def write_edf(file: Path, channels: Mapping[str, tuple[np.ndarray, int]], seconds: int, steps: int = 64) -> None:
+    """EDF of one-second records: ``channels[label]`` is a signal and its rate; so many ``steps`` to the unit, which is
+    mV for a label that begins with ECG."""
 
     def each(width: int, values: Sequence[Any]) -> bytes:
         return b"".join(str(value).encode().ljust(width) for value in values)
 
-    n = len(channels)
+    n, units = len(channels), ["mV" if label.startswith("ECG") else "uV" for label in channels]
     header = b"0".ljust(8) + b"X X X X".ljust(80) + b"Startdate X X X X".ljust(80) + b"01.01.1022.00.00"
     header += each(8, [256 * (n + 1)]) + b" " * 44 + each(8, [seconds, 1]) + each(4, [n])
-    header += each(16, list(channels)) + each(80, [""] * n) + each(8, ["uV"] * n) + each(8, [-512] * n)
-    header += each(8, ["511.9844"] * n) + each(8, [-32768] * n) + each(8, [32767] * n) + each(80, [""] * n)
+    header += each(16, list(channels)) + each(80, [""] * n) + each(8, units) + each(8, [-32768 // steps] * n)
+    header += each(8, [f"{32767 / steps:.4f}"] * n) + each(8, [-32768] * n) + each(8, [32767] * n) + each(80, [""] * n)
     header += each(8, [rate for _, rate in channels.values()]) + each(32, [""] * n)
-    parts = [np.rint(s[: seconds * rate] * 64).astype("<i2").reshape(seconds, rate) for s, rate in channels.values()]
+    parts = [np.rint(s[: seconds * rate] * steps).astype("<i2").reshape(seconds, rate) for s, rate in channels.values()]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(header + np.concatenate(parts, axis=1).tobytes())
 

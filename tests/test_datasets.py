@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.common import store
 from benchmark.config.options import described
 from benchmark.data import cache, registry
-from benchmark.data.base import Dataset
+from benchmark.data.base import Dataset, SubjectWindows
 from benchmark.data.simulated import Simulated
 from benchmark.data.splits import make_splits
-from benchmark.errors import InputError
+from benchmark.errors import InputError, RunError
 
 SMALL = {"subjects": 4, "condition_seconds": 30}
 
@@ -67,6 +69,68 @@ def test_an_unknown_data_set_or_option_is_named_with_the_close_ones():
         registry.build("simulated", {"split": 3})
     with pytest.raises(InputError, match=r"data.name=fog cannot be used; give simulated"):
         registry.build("simulated", {"name": "fog"})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "named"),
+    [
+        ("eegmat", {"reference": "ears"}, "data.reference=ears cannot be used; give average, or null"),
+        ("eegmat", {"eeg_bandpass": [45, 0.5]}, "data.eeg_bandpass=[45,0.5] cannot be used; give [low, high] in Hz"),
+        ("eegmat", {"eeg_bandpass": [0.5, 300]}, "data.eeg_bandpass=[0.5,300] cannot be used; give [low, high] in Hz"),
+        ("eegmat", {"eeg_bandpass": 45}, "data.eeg_bandpass=45 cannot be used; give [low, high] in Hz with 0 <"),
+        (
+            "eegmat",
+            {"rest_seconds": 5},
+            "data.rest_seconds=5 cannot be used; give a number of at least data.seconds",
+        ),
+        ("eegmat", {"stride": True}, "data.stride=true cannot be used; give a number above 0"),
+        (
+            "fog",
+            {"channels": ["T3"]},
+            "data.channels=[T3] cannot be used; give a list of EEG channels, each once",
+        ),
+        ("fog", {"channels": ["F3", "F3"]}, "give a list of EEG channels, each once"),
+        ("fog", {"channels": []}, "data.channels=[] cannot be used"),
+        ("fog", {"subjects": 8}, "data.subjects=8 cannot be used; give a list of subjects"),
+        (
+            "fog",
+            {"subjects": []},
+            "data.subjects=[] cannot be used; give a list of subjects such as [008,009], or",
+        ),
+        ("fog", {"label_share": 2}, "data.label_share=2 cannot be used; give a number above 0.5 and at most 1"),
+        ("isruc", {"source": "mat"}, "data.source=mat cannot be used; give one of extracted, raw"),
+        ("isruc", {"exclude": "8"}, "data.exclude=8 cannot be used; give a list of numbers of subjects such as [8,40]"),
+        ("isruc", {"exclude": ["eight"]}, "data.exclude=[eight] cannot be used; give a list of numbers of subjects"),
+        ("isruc", {"exclude": [-8]}, "data.exclude=[-8] cannot be used; give a list of numbers of subjects"),
+        ("isruc", {"exclude": [True]}, "data.exclude=[true] cannot be used; give a list of numbers of subjects"),
+        ("wesad", {"exclude": [2]}, "data.exclude=[2] cannot be used; give a list of subjects such as [S2]"),
+        ("wesad", {"ppg": [{"resample_fft": "fast"}]}, "data.ppg: preparation stage resample_fft has 'fast'"),
+        (
+            "wesad",
+            {"ecg": [{"zscores": "window"}]},
+            "data.ecg: unknown preparation stage 'zscores'; did you mean",
+        ),
+        ("simulated", {"ecg": "zscore"}, "data.ecg=zscore cannot be used; give a list of stages such as"),
+        ("simulated", {"seed": None}, "data.seed=null cannot be used; give a whole number of at least 0"),
+        ("simulated", {"subjects": 2.5}, "data.subjects=2.5 cannot be used; give a whole number of at least 1"),
+        (
+            "simulated",
+            {"condition_seconds": 5},
+            "data.condition_seconds=5 cannot be used; give a number of at least",
+        ),
+        ("simulated", {"like": "isruc", "condition_seconds": 60}, "give a number of at least 240"),
+        (
+            "simulated",
+            {"like": "isruc", "stride": 10},
+            "data.stride=10 cannot be used with data.like=isruc, whose",
+        ),
+        ("simulated", {"like": "isruk"}, "data.like=isruk cannot be used; give one of wesad, isruc, fog, or null"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_in_one_line(name: str, option, named: str):
+    with pytest.raises(InputError, match=re.escape(named)) as caught:
+        registry.options_of(name, option)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_whole_configuration_of_the_data_group_is_taken():
@@ -164,32 +228,53 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path):
     np.testing.assert_array_equal(np.bincount(windows.subject), [9, 9, 9, 9])
 
 
-def test_a_write_that_fails_leaves_nothing_behind_that_is_taken_for_whole(tmp_path: Path, monkeypatch):
-    real = cache.pa.ipc.new_file
-
-    def disk_full(sink, schema):
-        sink.write(b"ARROW1\0\0")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(cache.pa.ipc, "new_file", disk_full)
-    with pytest.raises(OSError, match="No space"):
-        load(tmp_path)
-    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
-    monkeypatch.setattr(cache.pa.ipc, "new_file", real)
-    assert len(load(tmp_path)[1]) == 4
-
-
-def test_a_damaged_file_is_made_anew(tmp_path: Path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content, at: b"",
+        lambda content, at: content[: len(content) // 2],
+        lambda content, at: content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :],
+    ],
+    ids=["emptied", "cut short", "a flipped bit"],
+)
+def test_a_damaged_file_is_said_and_read_again(tmp_path: Path, damage, monkeypatch):
     whole, _ = load(tmp_path)
-    expected = whole.old.take(np.arange(36))
-    del whole
-    damaged = sorted(tmp_path.rglob("*.arrow"))[1]
-    content = damaged.read_bytes()
-    damaged.unlink()
-    damaged.write_bytes(content[: len(content) // 2])
-    windows, read = load(tmp_path)
+    expected = [side.take(np.arange(36)) for side in (whole.old, whole.new)]
+    file = whole.old.store.path(whole.old.keys[1])
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(damage(content, content.index(expected[1][12].tobytes())))
+    monkeypatch.setattr(store, "_checked", {})  # as in a process that has not seen it
+    with pytest.warns(UserWarning, match=f"{file} is damaged .*; it is computed again"):
+        windows, read = load(tmp_path)
     assert read == ["S001"]
-    np.testing.assert_array_equal(windows.old.take(np.arange(36)), expected)
+    for side, values in zip((windows.old, windows.new), expected, strict=True):
+        np.testing.assert_array_equal(side.take(np.arange(36)), values)
+    assert load(tmp_path)[1] == []
+
+
+def test_a_process_that_finds_no_whole_file_says_so(tmp_path: Path):
+    windows, _ = load(tmp_path)
+    pickled = pickle.dumps(windows.new)
+    windows.new.store.path(windows.new.keys[2]).unlink()
+    with pytest.raises(RunError, match="what was written is not what is read"):
+        pickle.loads(pickled).take(np.arange(3))
+
+
+def test_a_subject_without_windows_and_names_of_any_length_are_kept(tmp_path: Path):
+    class Uneven(Simulated):
+        def read(self, subject: str):
+            windows, n = super().read(subject), int(subject[1:])
+            names = np.array([f"night {'é' * k} of {subject}" for k in range(n)], dtype=object)
+            signals = {modality: signal[:n] for modality, signal in windows.signals.items()}
+            return SubjectWindows(signals, windows.label[:n], windows.start[:n], names)
+
+    for _ in range(2):
+        dataset = Uneven(registry.options_of("simulated", SMALL))
+        windows = cache.load(dataset, "ecg", "ppg", tmp_path, progress=False)
+        assert windows.subject.tolist() == [1, 2, 2, 3, 3, 3]
+        assert windows.recording[3:].tolist() == ["night  of S003", "night é of S003", "night éé of S003"]
+        np.testing.assert_array_equal(windows.old.take(np.array([5])), dataset.read("S003").signals["ecg"][[2]])
 
 
 def test_windows_of_several_subjects_are_told_apart_by_subject(tmp_path: Path):
@@ -227,11 +312,11 @@ def test_two_processes_fill_one_cache_at_once(tmp_path: Path):
     answers = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
-    assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == [f"S00{k}.arrow" for k in range(4)]
+    assert [file.suffix for file in tmp_path.iterdir()] == [".arrow"] * 4
     assert "reading simulated" in answers[0][1] + answers[1][1]
 
 
-def test_windows_pickle_as_file_names_and_not_as_numbers(tmp_path: Path):
+def test_windows_pickle_as_keys_of_files_and_not_as_numbers(tmp_path: Path):
     windows, _ = load(tmp_path)
     expected = windows.new.take(np.arange(3))
     pickled = pickle.dumps(windows.new)

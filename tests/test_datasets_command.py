@@ -88,6 +88,14 @@ def test_pauses_and_leaks_are_told(tmp_path: Path, capsys):
     assert "parts share subjects, no samples" in capsys.readouterr().out
 
 
+def test_words_are_read_as_those_of_a_run(tmp_path: Path, capsys):
+    """008 and 010 are names and no numbers, whatever YAML makes of them."""
+    for name in ("008", "010"):
+        write_fog(tmp_path / name / "OFF_1" / "task_1.txt", {c: np.zeros(2500) for c in range(2, 60)}, np.zeros(2500))
+    assert main(["check", "fog", "--root", str(tmp_path), "data.subjects=[010]", "split={kind: blocked}"]) == 2
+    assert "which columns hold the EMG of 010/OFF_1 was not published" in capsys.readouterr().out
+
+
 def test_all_subjects_that_cannot_be_read_are_named_at_once(tmp_path: Path, capsys):
     for number in range(1, 7):
         write_isruc(tmp_path, number, night(number), [0, 0, 1, 2, 3, 5])
@@ -113,6 +121,7 @@ def test_all_subjects_that_cannot_be_read_are_named_at_once(tmp_path: Path, caps
             "unknown option data.subjcts; did you mean data.subjects",
         ),
         (["check", "simulated", "subjects"], "cannot read 'subjects'; write key=value"),
+        (["check", "simulated", "seconds=10,20"], "cannot read 'seconds=10,20'; write key=value"),
         (
             ["check", "simulated", "split=3"],
             "data.split=3 cannot be used; give its options, such as data.split.kind=kfold",

@@ -242,7 +242,7 @@ def damage_wesad(root: Path) -> Iterator[Damage]:
         "labels in two columns": {"label": np.stack([label, label], axis=1)},
     }
     for what, changes in parts.items():
-        changed = wesad.changed({"S2": content}, **changes)
+        changed = wesad.changed(content, **changes)
         yield f"{name} has {what}", put(name, python2_pickle(changed, 2))
     for path in (("signal",), ("label",), ("signal", "chest"), ("signal", "wrist"), ("signal", "chest", "ECG")):
         less = wesad_session()

@@ -268,27 +268,6 @@ def test_the_paper_space_holds_exactly_the_published_point(direction: str):
     assert all(value is not None for value in bridge.values())
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"like": "isruk"}, "data.like=isruk cannot be used; give one of wesad, isruc, fog, or null"),
-        (
-            {"like": "isruc", "stride": 10},
-            "data.stride=10 cannot be used with data.like=isruc, whose epochs do not overlap; leave",
-        ),
-        (
-            {"like": "isruc", "condition_seconds": 60},
-            "data.condition_seconds=60 cannot be used; give a number of at least 240",
-        ),
-        ({"like": "fog", "seconds": "3"}, "data.seconds=3 cannot be used; give a number of at least 1"),
-    ],
-)
-def test_an_option_out_of_range_is_refused_in_one_line(options, named: str):
-    with pytest.raises(InputError, match=named.replace(".", r"\.")) as caught:
-        registry.build("simulated", options)
-    assert "\n" not in str(caught.value)
-
-
 def test_modalities_of_another_shape_are_refused(tmp_path):
     with pytest.raises(InputError, match="data set simulated-fog has no 'ecg' for the old modality; it has eeg, emg"):
         cache.load(simulated("fog"), "ecg", "emg", tmp_path, progress=False)

@@ -390,7 +390,7 @@ def test_fetch_says_what_to_do_by_hand_if_it_cannot(
     for url, checksum, words in [
         ("http://127.0.0.1:9/w.pt", None, "ConnectionError"),  # the discard port: nothing listens
         (f"{address}/gone.pt", None, "404"),
-        (f"{address}/w.pt", "md5:a4cdb32392e2a7b25999128af92813b5", "is not the published file"),
+        (f"{address}/w.pt", "md5:a4cdb32392e2a7b25999128af92813b5", "not the published file"),
     ]:
         publish(monkeypatch, url, checksum)
         assert main(["fetch", "papagei", "--folder", str(weights)]) == 2

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.common import store as store_module
+from benchmark.common.store import Store
 from benchmark.data import cache
 from benchmark.data import registry as datasets
 from benchmark.data.base import PairedWindows, Windows
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry
 from benchmark.encoders.base import Encoder
-from benchmark.frozen import store as store_module
 from benchmark.frozen.features import Features
-from benchmark.frozen.store import Store
 
 PPG = SignalSpec("ppg", ("BVP",), 125.0, 500, "z")
 COUNTS = (7, 5, 1, 0, 6)

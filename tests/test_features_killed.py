@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.common.store import Entry, Store
 from benchmark.frozen.features import Features
-from benchmark.frozen.store import Entry, Store
 from tests.test_features import papagei, people
 
 COUNTS = (20,) * 8

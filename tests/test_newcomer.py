@@ -59,6 +59,16 @@ def space(trial, blocks):
 '''
 
 
+BRITTLE = (
+    METHOD.replace("centroids", "brittle")
+    .replace("Nearest centroid", "Brittle")
+    .replace(
+        "        self.task, self.block",
+        "        if options.block < 5:\n            raise ValueError('a low block')\n        self.task, self.block",
+    )
+)
+
+
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, in a copy of the project that has one more method."""
@@ -66,8 +76,16 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("benchmark", "baselines", "search_spaces", "analysis"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "baselines" / "centroids.py").write_text(METHOD)
-    (copy / "search_spaces" / "centroids.py").write_text(SPACE)
-    words = [*SMALL, "methods=[centroids,kd_logits]", "references=[teacher]", "search.trials=3", "final.seeds=[0]"]
+    (copy / "baselines" / "brittle.py").write_text(BRITTLE)
+    for name in ("centroids", "brittle"):
+        (copy / "search_spaces" / f"{name}.py").write_text(SPACE)
+    words = [
+        *SMALL,
+        "methods=[centroids,kd_logits,brittle]",
+        "references=[teacher]",
+        "search.trials=3",
+        "final.seeds=[0]",
+    ]
     words += ["data.split.kind=kfold", "data.split.folds=2", "kd_logits.epochs=1", "name=new"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", *words],
@@ -87,7 +105,7 @@ def test_its_column_is_in_the_rows(newcomer: Path):
     mine = table.filter(pl.col("method") == "centroids")
     assert mine["status"].to_list() == ["done"] * 5
     assert mine["centroid_block"].is_not_null().all()
-    assert table.filter(pl.col("method") != "centroids")["centroid_block"].is_null().all()
+    assert table.filter(pl.col("method") == "kd_logits")["centroid_block"].is_null().all()
     assert table.schema["centroid_block"] == pl.Int64
     assert "bridge_input" not in table.columns  # of a method that did not run
 
@@ -97,9 +115,22 @@ def test_it_is_in_every_table_by_its_label(newcomer: Path):
     assert {table.stem for table in tables} == {"accuracy", "accuracy_folds", "parameters"}
     for table in tables:
         assert "Nearest centroid" in table.read_text(), table
-    header = next(line for line in (newcomer / "tables" / "parameters.md").read_text().splitlines() if "| Block |" in line)
+    header = next(
+        line for line in (newcomer / "tables" / "parameters.md").read_text().splitlines() if "| Block |" in line
+    )
     assert header.index("Stored parameters") < header.index("Block") < header.index("Training step")
     assert "centroid_block" in (newcomer / "tables" / "parameters.csv").read_text()
+
+
+def test_a_trial_that_raises_is_a_row_like_the_others(newcomer: Path):
+    table = pl.read_parquet(newcomer / "trials.parquet")
+    failed = table.filter(pl.col("status") == "failed")
+    assert failed["method"].unique().to_list() == ["brittle"]
+    assert 0 < len(failed) < 3
+    assert failed["error"].str.contains("ValueError: a low block").all()
+    for column in ("dataset", "direction", "old_encoder", "new_encoder", "protocol", "versions"):
+        assert failed[column].to_list() == [table[column][0]] * len(failed)
+    assert "Failed trials: Brittle" in (newcomer / "tables" / "accuracy.md").read_text()
 
 
 def test_its_column_is_in_tensorboard(newcomer: Path):

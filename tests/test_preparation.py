@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from benchmark.data import registry
 from benchmark.data.signals.preparation import (
     CHUNK,
-    DEFAULTS,
     STAGES,
     cut,
     label_windows,
@@ -158,16 +158,21 @@ def test_a_window_beyond_the_recording_is_refused():
         cut(np.zeros((1, 1000)), 100, np.array([0.5]), 10)
 
 
-def test_rate_and_unit_are_known_before_anything_is_read():
-    assert prepared_rate(700, DEFAULTS["ecg"]) == 100
-    assert prepared_rate(64, DEFAULTS["ppg"]) == 125
-    assert prepared_rate(500, DEFAULTS["eeg"]) == 200
-    assert prepared_unit("mV", DEFAULTS["ecg"]) == "z"
-    assert prepared_unit("uV", DEFAULTS["eeg"]) == "uV"
-    for modality, rate in (("ecg", 700), ("ppg", 64), ("eeg", 500), ("emg", 500)):
-        signal, after = prepare(np.random.default_rng(0).standard_normal(rate * 20), rate, DEFAULTS[modality])
-        assert after == prepared_rate(rate, DEFAULTS[modality])
-        assert len(signal) == 20 * after
+@pytest.mark.parametrize(
+    ("name", "modality", "rate", "expected"),
+    [
+        ("wesad", "ecg", 700, (100, "z")),
+        ("wesad", "ppg", 64, (125, "z")),
+        ("eegmat", "eeg", 500, (200, "uV")),
+        ("fog", "emg", 500, (130, "z")),
+    ],
+)
+def test_rate_and_unit_are_known_before_anything_is_read(name: str, modality: str, rate: int, expected):
+    stages = getattr(registry.options_of(name), modality)
+    assert (prepared_rate(rate, stages), prepared_unit("uV", stages)) == expected
+    signal, after = prepare(np.random.default_rng(0).standard_normal(rate * 20), rate, stages)
+    assert after == expected[0]
+    assert len(signal) == 20 * after
 
 
 def test_an_unknown_stage_is_named_with_the_close_ones():

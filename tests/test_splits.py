@@ -114,15 +114,11 @@ def test_a_subject_on_both_sides_is_caught():
         (3, KFOLD, "at most as many folds as"),
         (4, {**KFOLD, "folds": 2}, "without fold 0 has 2 subjects"),
         (9, {**FRACTIONS, "kind": "subject"}, "split.kind=subject cannot be used; give one of subjects, kfold"),
-        (9, {**FRACTIONS, "kind": None}, "split.kind=null cannot be used; give one of subjects, kfold, leave-one"),
-        (9, {**FRACTIONS, "tset": 0.1}, "unknown option data.split.tset; did you mean data.split.test"),
         (9, {**FRACTIONS, "test": 0.5}, "add up to 1.28"),
         (9, {**FRACTIONS, "test": 0}, "split.test=0 cannot be used; give a number above 0"),
-        (9, {**FRACTIONS, "test": "most"}, "split.test=most cannot be used; give a number above 0"),
         (9, {"kind": "subjects", "train": 5, "val": 2, "pair": 5, "test": 3}, "ask for 15 subjects"),
         (1, {**KFOLD, "kind": "leave-one-subject-out"}, "has 1 subjects; choose another kind"),
         (9, {**KFOLD, "folds": 1}, "split.folds=1 cannot be used; give a whole number of at least 2"),
-        (9, {**KFOLD, "folds": None}, "split.folds=null cannot be used; give a whole number"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused_in_one_line(n_subjects: int, options, named: str):
@@ -178,7 +174,6 @@ def test_the_published_sizes_are_kept_and_scaled_down_where_there_are_fewer(n_su
     (split,) = make_splits(subject, {**options, "folds": 5}, seed=0)
     assert tuple(len(m) for m in members(split, subject).values()) == sizes
     assert split.leakage == "none"
-    assert not split.leaky
     assert split.name == "paper"
 
 
@@ -205,21 +200,19 @@ def test_windows_drawn_at_random_overlap_across_parts_and_the_split_says_so():
     subject, moments = walk()
     (split,) = make_splits(subject, WALK, seed=0, moments=moments)
     assert split.leakage == "samples"
-    assert split.leaky
     sizes = [len(indices) for indices in split.parts().values()]
     assert sum(sizes) == len(subject)
     np.testing.assert_allclose(np.array(sizes) / len(subject), np.array([33, 11, 33, 22]) / 99, atol=1e-3)
     shared = samples(split.train, subject, moments) & samples(split.test, subject, moments)
     assert len(shared) > 1000
     # Without the times, overlaps cannot be ruled out.
-    assert make_splits(subject, WALK, seed=0)[0].leaky
+    assert make_splits(subject, WALK, seed=0)[0].leakage == "samples"
 
 
 def test_windows_drawn_at_random_that_do_not_overlap_share_subjects_only():
     subject, moments = walk(seconds=0.3, stride=0.3)
     (split,) = make_splits(subject, WALK, seed=0, moments=moments)
     assert split.leakage == "subjects"
-    assert not split.leaky
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -228,7 +221,6 @@ def test_in_blocks_no_sample_is_on_two_sides_and_a_window_lies_between(seed: int
     subject, moments = walk(gaps=gaps)
     (split,) = make_splits(subject, {**WALK, "kind": "blocked"}, seed=seed, moments=moments)
     assert split.leakage == "subjects"
-    assert not split.leaky
     covered = {part: samples(indices, subject, moments) for part, indices in split.parts().items()}
     for a, one in covered.items():
         # The same samples, each stretched by a window's length less one sample: still nothing in common.
@@ -281,18 +273,8 @@ def test_a_sample_on_both_sides_is_caught():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (
-            {**WALK, "kind": "blocked", "block_seconds": None},
-            "split.block_seconds=null cannot be used; give a number above 0",
-        ),
         ({**WALK, "kind": "blocked", "block_seconds": 1}, "at least twice the window's 3"),
         ({**WALK, "units": "minutes"}, "split.units=minutes cannot be used; give one of subjects, windows"),
-        ({**WALK, "train": -1}, "split.train=-1 cannot be used"),
-        (
-            {**WALK, "kind": "leave-one-out"},
-            "split.kind=leave-one-out cannot be used; give one of subjects, .*leave-one-subject-out",
-        ),
-        ({**WALK, "blocks": 3}, "unknown option data.split.blocks"),
         ({**WALK, "kind": "leave-one-subject-out"}, "without fold 0 has 1 subjects"),
     ],
 )

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from benchmark.common import store as module
 from benchmark.common.machine import PeakMemory
+from benchmark.common.store import Entry, Rows, Store
 from benchmark.errors import RunError
-from benchmark.frozen import store as module
-from benchmark.frozen.store import Entry, Rows, Store
 
 KEY = {"k": 1}
 
@@ -216,7 +216,7 @@ def test_another_keys_content_is_damage(tmp_path):
     store = Store(tmp_path)
     write(store, {"k": 2}, batches())
     store.path({"k": 2}).rename(store.path(KEY))
-    with pytest.warns(UserWarning, match="it holds the features of another key"):
+    with pytest.warns(UserWarning, match="it holds what belongs to another key"):
         assert store.open(KEY) is None
 
 

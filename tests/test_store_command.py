@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.frozen import store as module
+from benchmark.common import store as module
+from benchmark.common.store import Store
 from benchmark.frozen.__main__ import main
-from benchmark.frozen.store import Store
 
 N = 8
 SUBJECTS = {"anna": (30, "float32"), "ben": (20, "bfloat16"), "cem": (10, "float32")}

@@ -16,8 +16,8 @@ from benchmark.bridge.layout import entered_block, entered_shape, to_block_input
 from benchmark.bridge.network import PrototypeBridge, count_parameters
 from benchmark.bridge.objectives import LOSSES, rescale_large_gradients
 from benchmark.bridge.population import Population
+from benchmark.common.store import Rows
 from benchmark.encoders.base import Encoder
-from benchmark.frozen.store import Rows
 from benchmark.frozen.task import Task
 from benchmark.method import (
     Epoch,

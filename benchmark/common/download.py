@@ -12,9 +12,16 @@ from requests.exceptions import HTTPError, RequestException
 from benchmark.errors import InputError
 
 
-def fetch(url: str, checksum: str, file: Path, by_hand: str) -> None:
-    """One file, with its checksum as ``sha256:...``. Raises InputError, which ends in what to do ``by_hand``."""
-    _retrieve(url, checksum, file, by_hand)
+def fetch(url: str, checksum: str | None, file: Path, by_hand: str) -> None:
+    """One file, with its checksum as ``sha256:...`` where its publisher states one. Raises InputError, which ends in
+    what to do ``by_hand``."""
+    _retrieve(url, checksum, file, by_hand, progressbar=True)
+
+
+def matches(file: Path, checksum: str | None) -> bool:
+    """Whether a file has its publisher's checksum; true where none is stated."""
+    algorithm, _, expected = (checksum or "").partition(":")
+    return not expected or pooch.file_hash(str(file), alg=algorithm) == expected
 
 
 def text(url: str, by_hand: str, headers: Mapping[str, str] | None = None) -> str:
@@ -43,11 +50,15 @@ def sums(content: str) -> dict[str, str]:
 
 
 def _retrieve(
-    url: str, checksum: str | None, file: Path, by_hand: str, headers: Mapping[str, str] | None = None
+    url: str,
+    checksum: str | None,
+    file: Path,
+    by_hand: str,
+    headers: Mapping[str, str] | None = None,
+    progressbar: bool = False,
 ) -> None:
     pooch.get_logger().setLevel("WARNING")
-    # The publishers' texts are small; recordings show a bar.
-    downloader = pooch.HTTPDownloader(progressbar=checksum is not None, headers=dict(headers or {}))
+    downloader = pooch.HTTPDownloader(progressbar=progressbar, headers=dict(headers or {}))
     try:
         pooch.retrieve(url, checksum, fname=file.name, path=file.parent, downloader=downloader)
     except RequestException as error:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +21,15 @@ def array_digest(array: np.ndarray) -> str:
     """32 hexadecimal digits of SHA-256 over type, shape and values."""
     content = f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def content_digest(parts: Iterable[tuple[str, np.ndarray]]) -> str:
+    """SHA-256 over texts and the contiguous arrays that they are about, one after the other."""
+    found = hashlib.sha256()
+    for text, array in parts:
+        found.update(text.encode())
+        found.update(array.data)
+    return found.hexdigest()
 
 
 @functools.cache

@@ -6,11 +6,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tqdm import tqdm
-from yaml import YAMLError
 
 from benchmark.common.terminal import exit_code
 from benchmark.config.schema import DataOptions
@@ -51,26 +52,25 @@ def check(name: str, words: Sequence[str], root: str | None, seed: int) -> int:
     from benchmark.data import inspection  # not before the words are understood: it imports torch
 
     kind = registry.dataset_class(name)
-    options = _options(name, words, root)
-    total = len(registry.build(name, options).subjects())
-    with tqdm(desc=f"reading {name}", total=total, unit="subject") as bar:
-        report = inspection.inspect(options, seed, bar)
+    report = inspection.inspect(_options(name, words, root), seed, progress=True)
     print(inspection.text(report, name))
     print(f"licence: {kind.licence}\ncite: {kind.citation}")
     return 2 if report.errors else 0
 
 
 def _options(name: str, words: Sequence[str], root: str | None) -> DataOptions:
-    """The data set's options, changed by ``key=value`` words."""
+    """The data set's options, changed by ``key=value`` words, which are read as those of a run."""
+    given = OmegaConf.create()
     for word in words:
-        if "=" not in word:
-            raise InputError(f"cannot read {word!r}; write key=value, for example seconds=20 or split.kind=kfold")
-    try:
-        given = OmegaConf.to_container(OmegaConf.from_dotlist([word.removeprefix("data.") for word in words]))
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise InputError(f"cannot read {' '.join(words)}: {error}; write key=value") from None
-    assert isinstance(given, dict)
-    values = {str(key): value for key, value in given.items()}
+        try:
+            override = OverridesParser.create().parse_override(word.removeprefix("data."))
+            if override.is_delete() or override.is_add() or override.is_sweep_override():
+                raise HydraException
+            OmegaConf.update(given, override.key_or_group, override.value())
+        except (HydraException, OmegaConfBaseException):
+            wanted = "write key=value, for example seconds=20 or split.kind=kfold"
+            raise InputError(f"cannot read {word!r}; {wanted}") from None
+    values: Any = OmegaConf.to_container(given)
     return registry.options_of(name, values if root is None else {**values, "root": root})
 
 

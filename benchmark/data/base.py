@@ -15,8 +15,34 @@ import numpy as np
 
 from benchmark.common.keys import array_digest
 from benchmark.config.schema import DataOptions
+from benchmark.data import fields
+from benchmark.data.signals.preparation import Stages, prepare_windows, prepared_rate, prepared_unit
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a modality is recorded with: its channels, their rate and their unit, before any preparation."""
+
+    channels: tuple[str, ...]
+    rate: float  # Hz
+    unit: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording as it was made, and the windows that there are of it.
+
+    ``signals[m]`` is (C, T) at the sensor's rate; ``label`` int64 (n,); ``start`` float64 (n,), the seconds at which
+    each window begins within the recording.
+    """
+
+    name: str
+    signals: Mapping[str, np.ndarray]
+    label: np.ndarray
+    start: np.ndarray
+    file: Path | None = None  # for messages
 
 
 @dataclass(frozen=True)
@@ -46,20 +72,35 @@ class Dataset(ABC):
     """A reader of one data set: one file in this package, with its options declared beside it."""
 
     Options: ClassVar[type[DataOptions]]
-    """What its constructor takes, with ``name`` the data set's."""
+    """What its constructor takes, with ``name`` the data set's; an option for the stages of each modality."""
     name: str
     modalities: tuple[str, ...]
+    sensors: Mapping[str, Sensor]
     classes: tuple[str, ...]
+    seconds: float
+    """Length of a window; said by the option of that name, where there is one."""
+    contents: str | None = None
+    """What is in the folder ``data.root``, in words; None where nothing is read."""
     licence: ClassVar[str]
     citation: ClassVar[str]
     how_to_get: ClassVar[str]
     published: ClassVar[Published | None] = None
     code: ClassVar[tuple[ModuleType, ...]] = ()
     """Modules besides its own and ``preparation`` that make its windows: a cache knows their version."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions besides NumPy and SciPy that do."""
+    leave_out: ClassVar[str] = "leave the subject out with data.exclude=[{}]"
+    """What to do about a subject of whom a file is missing."""
 
-    @abstractmethod
     def __init__(self, options: DataOptions):
-        """``options`` are of the class ``Options``. Raises InputError for a root that is not there."""
+        """``options`` are of the class ``Options``; its option ``exclude``, where there is one, names subjects to leave
+        out. Raises InputError for a root that is not there."""
+        self.options = options
+        self.stages: dict[str, Stages] = {modality: getattr(options, modality) for modality in self.modalities}
+        self.excluded = frozenset(map(str, getattr(options, "exclude", ())))
+        self.seconds = getattr(options, "seconds", None) or self.seconds
+        if self.contents is not None:
+            self.root = fields.folder(getattr(options, "root", None), self.contents, self.how_to_get)
 
     @classmethod
     def fetch(cls, folder: Path) -> None:
@@ -67,20 +108,76 @@ class Dataset(ABC):
         raise InputError(f"data set {cls.name} cannot be fetched by a program: {cls.how_to_get}")
 
     @abstractmethod
+    def found(self) -> Sequence[str]:
+        """Names of all subjects that are there, sorted."""
+
+    def files(self, subject: str) -> Sequence[Path]:
+        """What is read of a subject, below ``root``."""
+        return ()
+
+    @abstractmethod
+    def recordings(self, subject: str) -> Iterator[Recording]:
+        """The subject's recordings, one after the other. Raises InputError that names the file."""
+
     def subjects(self) -> Sequence[str]:
         """Names of the subjects, sorted. Raises InputError for a missing or incomplete root."""
+        found = self.found()
+        if not found:
+            raise InputError(f"data.root {self.root}: no {self.contents} in it; download it ({self.how_to_get})")
+        if unknown := self.excluded - set(found):
+            raise InputError(
+                f"data.exclude names subject {min(unknown)}, {self.root} has {len(found)} subjects ({found[0]} to "
+                f"{found[-1]}); leave it out of the list"
+            )
+        kept = [subject for subject in found if subject not in self.excluded]
+        if not kept:
+            raise InputError(f"data.exclude leaves no subject of {self.root}; shorten it")
+        for subject in kept:
+            for file in self.files(subject):
+                if not file.is_file():
+                    how = self.leave_out.format(subject.lstrip("0"))
+                    raise InputError(f"{file}: missing, subject {subject} needs it; add the file or {how}")
+        return kept
 
-    @abstractmethod
     def spec(self, modality: str) -> SignalSpec:
         """Channels, rate, length and unit of that modality's windows after preparation."""
+        sensor, stages = self.sensors[modality], self.stages[modality]
+        rate = prepared_rate(sensor.rate, stages)
+        unit = prepared_unit(sensor.unit, stages)
+        return SignalSpec(modality, sensor.channels, rate, round(self.seconds * rate), unit)
 
-    @abstractmethod
+    def key(self) -> Mapping[str, Any]:
+        """Everything that changes the windows: source files (name, size, mtime), options but for the choice of subjects
+        and parts, and what stages null stands for."""
+        files = [(file, file.stat()) for subject in self.subjects() for file in self.files(subject)]
+        return {
+            "files": [(str(file.relative_to(self.root)), stat.st_size, stat.st_mtime_ns) for file, stat in files],
+            "options": self.options.model_dump(exclude={"root", "subjects", "exclude", "split"}),
+            "stages": self.stages,
+        }
+
     def read(self, subject: str) -> SubjectWindows:
         """Read and prepare one subject. Raises InputError that names the file."""
+        parts = [self._prepared(recording) for recording in self.recordings(subject)]
+        if len(parts) == 1:  # nothing is copied: a night may be large
+            return parts[0]
+        return SubjectWindows(
+            {modality: np.concatenate([part.signals[modality] for part in parts]) for modality in self.modalities},
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.start for part in parts]),
+            np.concatenate([part.recording for part in parts]),
+        )
 
-    @abstractmethod
-    def key(self) -> Mapping[str, Any]:
-        """Everything that changes the windows: source files (name, size, mtime), options."""
+    def _prepared(self, recording: Recording) -> SubjectWindows:
+        signals = {}
+        for modality, stages in self.stages.items():
+            signal, rate = recording.signals[modality], self.sensors[modality].rate
+            try:
+                signals[modality], _ = prepare_windows(signal, rate, stages, recording.start, self.seconds)
+            except InputError as error:
+                raise InputError(f"{recording.file}: {error}" if recording.file else str(error)) from None
+        name = np.full(len(recording.label), recording.name)
+        return SubjectWindows(signals, recording.label, recording.start, name)
 
 
 class Windows(ABC):

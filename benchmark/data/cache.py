@@ -1,12 +1,11 @@
-"""Windows on disk: read once, one Arrow file per subject, memory-mapped by every process that needs them.
+"""Windows on disk: read once, a subject an entry of a ``Store``, memory-mapped by every process that needs them.
 
-A cache folder is named by a digest of everything that changes the windows, so a stale one is never read. A subject's
-file is written to a temporary name and renamed when whole, so an interrupted run goes on where it stopped and several
-processes may fill one folder at once.
+An entry's key says everything that changes the windows, so a stale one is never read. It is there whole or not at all,
+so an interrupted run goes on where it stopped and several processes may fill one cache at once. One that is damaged is
+said and read from the recordings again.
 """
 
 import os
-import re
 import sys
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
@@ -18,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from benchmark.common.files import atomic_write
 from benchmark.common.keys import digest, source_digest
 from benchmark.common.machine import cores
 from benchmark.common.progress import Progress
+from benchmark.common.store import Entry, Rows, Store
 from benchmark.data.base import Dataset, PairedWindows, SubjectWindows, Windows
 from benchmark.data.signals import preparation
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
+BATCH = 64  # windows that are handed to the store at once
 MEMORY_PER_READER = 1 << 30  # bytes; a night of ISRUC takes about half of it
 
 
@@ -40,13 +41,15 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
     Parameters
     ----------
     old, new : two modalities of the data set.
-    cache : folder that holds one folder per state of a data set; made if missing.
+    cache : folder of a ``Store``; made if missing.
     progress : True for a progress bar, or a function that is called with (subjects done, subjects in all, subject).
 
     Raises
     ------
     InputError
         For a modality that the data set lacks, and for what its reader raises.
+    RunError
+        Where the disk is full, or does not give back what it took.
     """
     for role, modality in (("old", old), ("new", new)):
         if modality not in dataset.modalities:
@@ -56,27 +59,22 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
             )
     if old == new:
         raise InputError(f"old and new modality are both {old}; choose two of {', '.join(dataset.modalities)}")
-    subjects = tuple(dataset.subjects())
-    specs = {modality: dataset.spec(modality) for modality in dataset.modalities}
-    key = content_key(dataset)
-    folder = cache / f"{dataset.name}-{key[:16]}"
-    files = _fill(dataset, subjects, specs, folder, progress)
-    columns = {name: np.concatenate([_column(file, name) for file in files]) for name in ("label", "start")}
-    recording = np.concatenate([np.asarray(_table(file).column("recording").to_pylist(), dtype=str) for file in files])
-    counts = [_table(file).num_rows for file in files]
-    if not sum(counts):
+    store, subjects, content = Store(cache), tuple(dataset.subjects()), content_key(dataset)
+    keys = [{"dataset": dataset.name, "content": content, "subject": subject} for subject in subjects]
+    entries = _entries(dataset, subjects, store, keys, progress)
+    if not sum(entry.rows for entry in entries):
         raise InputError(f"data set {dataset.name} gives no windows; shorten data.seconds")
     return PairedWindows(
         dataset=dataset.name,
-        old=MappedWindows(specs[old], files),
-        new=MappedWindows(specs[new], files),
-        label=columns["label"],
-        subject=np.repeat(np.arange(len(files), dtype=np.int64), counts),
+        old=StoredWindows(dataset.spec(old), store, keys),
+        new=StoredWindows(dataset.spec(new), store, keys),
+        label=np.concatenate([_values(entry, "label") for entry in entries]),
+        subject=np.repeat(np.arange(len(entries), dtype=np.int64), [entry.rows for entry in entries]),
         subjects=subjects,
-        recording=recording,
-        start=columns["start"],
+        recording=np.concatenate([_text(_values(entry, "recording")) for entry in entries]),
+        start=np.concatenate([_values(entry, "start") for entry in entries]),
         classes=tuple(dataset.classes),
-        content=key,
+        content=content,
     )
 
 
@@ -87,64 +85,52 @@ def content_key(dataset: Dataset) -> str:
             "format": FORMAT,
             "dataset": dataset.name,
             "key": dataset.key(),
-            "code": source_digest(sys.modules[type(dataset).__module__], preparation, *dataset.code),
-            "versions": {name: version(name) for name in ("numpy", "scipy")},
+            "code": source_digest(sys.modules[type(dataset).__module__], Dataset, preparation, *dataset.code),
+            "versions": {name: version(name) for name in ("numpy", "scipy", *dataset.libraries)},
         }
     )
 
 
-class MappedWindows(Windows):
-    """Windows of one modality in the subjects' Arrow files; only what is taken is read from disk.
+class StoredWindows(Windows):
+    """Windows of one modality in the subjects' entries; only what is taken is read from disk.
 
-    It pickles as the names of the files, so that processes of one machine share the pages.
+    It pickles as the entries' keys, so that processes of one machine share the pages; one that takes windows checks the
+    entries first, and ends in a RunError where one is not there or damaged.
     """
 
-    def __init__(self, spec: SignalSpec, files: Sequence[Path]):
-        self.spec = spec
-        self.files = tuple(files)
+    def __init__(self, spec: SignalSpec, store: Store, keys: Sequence[Mapping[str, str]]):
+        self.spec, self.store, self.keys = spec, store, tuple(keys)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"spec": self.spec, "files": self.files}
+        return {name: getattr(self, name) for name in ("spec", "store", "keys")}
 
     @cached_property
-    def _chunks(self) -> list[np.ndarray]:
-        shape = (-1, self.spec.n_channels, self.spec.n_samples)
-        return [_values(file, self.spec.modality).reshape(shape) for file in self.files]
-
-    @cached_property
-    def _offsets(self) -> np.ndarray:
-        return np.cumsum([0, *map(len, self._chunks)])
+    def _parts(self) -> list[Tensor]:
+        return [part for key in self.keys for part in self.store.written(key)[self.spec.modality]]
 
     def __len__(self) -> int:
-        return int(self._offsets[-1])
+        return sum(map(len, self._parts))
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Windows at ``indices`` (n,), in that order, as a float32 array (n, C, T)."""
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
             raise IndexError(f"windows {indices.min()} to {indices.max()} asked for, there are {len(self)}")
-        out = np.empty((len(indices), self.spec.n_channels, self.spec.n_samples), dtype=np.float32)
-        chunk = np.searchsorted(self._offsets, indices, side="right") - 1
-        for number in np.unique(chunk):
-            here = chunk == number
-            out[here] = self._chunks[number][indices[here] - self._offsets[number]]
-        return out
+        return Rows(self._parts, torch.from_numpy(indices)).all().numpy()
 
 
-def _fill(
+def _entries(
     dataset: Dataset,
     subjects: Sequence[str],
-    specs: Mapping[str, SignalSpec],
-    folder: Path,
+    store: Store,
+    keys: Sequence[Mapping[str, str]],
     progress: Progress | bool,
-) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{_file_stem(subject)}.arrow" for subject in subjects]
-    if len(set(files)) != len(files):
-        raise ValueError(f"data set {dataset.name}: two subjects share a name")
-    missing = [k for k, file in enumerate(files) if not _readable(file)]
-    shown = progress is True and missing
-    there = len(subjects) - len(missing)
+) -> list[Entry]:
+    """The subjects' entries; those that are not there or damaged are read from the recordings."""
+    found = [store.open(key) for key in keys]
+    missing = [k for k, entry in enumerate(found) if entry is None]
+    shown, there = progress is True and missing, len(subjects) - len(missing)
+    specs = {modality: dataset.spec(modality) for modality in dataset.modalities}
     with (
         tqdm(
             desc=f"reading {dataset.name}", total=len(subjects), initial=there, unit="subject", disable=not shown
@@ -154,11 +140,12 @@ def _fill(
         for done, k in enumerate(missing, start=there):
             if callable(progress):
                 progress(done, len(subjects), subjects[k])
-            _write(check_windows(next(reading).result(), specs, dataset, subjects[k]), specs, files[k])
+            _write(check_windows(next(reading).result(), specs, dataset, subjects[k]), store, keys[k])
+            found[k] = store.written(keys[k])
             bar.update()
     if callable(progress):
         progress(len(subjects), len(subjects), "")
-    return files
+    return [entry for entry in found if entry is not None]
 
 
 def read_ahead(dataset: Dataset, subjects: Sequence[str]) -> Generator[Future[SubjectWindows], None, None]:
@@ -211,46 +198,28 @@ def check_windows(
     return windows
 
 
-def _write(windows: SubjectWindows, specs: Mapping[str, SignalSpec], file: Path) -> None:
-    columns: dict[str, pa.Array] = {
-        "label": pa.array(windows.label.astype(np.int64)),
-        "start": pa.array(windows.start.astype(np.float64)),
-        "recording": pa.array([str(name) for name in windows.recording], type=pa.string()),
+def _write(windows: SubjectWindows, store: Store, key: Mapping[str, str]) -> None:
+    arrays = {
+        **windows.signals,
+        "label": windows.label.astype(np.int64),
+        "start": windows.start.astype(np.float64),
+        "recording": _codes(windows.recording),
     }
-    for modality, spec in specs.items():
-        flat = pa.array(np.ascontiguousarray(windows.signals[modality], dtype=np.float32).reshape(-1))
-        columns[modality] = pa.FixedSizeListArray.from_arrays(flat, spec.n_channels * spec.n_samples)
-    batch = pa.RecordBatch.from_pydict(columns)
-    with (
-        atomic_write(file) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, batch.schema) as writer,
-    ):
-        writer.write_batch(batch)
+    with store.writer(key) as writer:
+        for begin in range(0, max(1, len(windows.label)), BATCH):  # a subject without windows has an entry, too
+            writer.add({name: values[begin : begin + BATCH] for name, values in arrays.items()})
 
 
-def _readable(file: Path) -> bool:
-    """Whether a subject's file can be read: what a full disk or a crash left behind is made anew."""
-    if not file.exists():
-        return False
-    try:
-        _table(file)
-    except (pa.ArrowInvalid, OSError):
-        return False
-    return True
+def _values(entry: Entry, name: str) -> np.ndarray:
+    return torch.cat(entry[name]).numpy()
 
 
-def _table(file: Path) -> pa.RecordBatch:
-    return pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
+def _codes(text: np.ndarray) -> np.ndarray:
+    """Strings (n,) as the code points (n, longest) of their characters, int32: what a store takes."""
+    text = np.ascontiguousarray(text, dtype=str)
+    return text.view(np.int32).reshape(len(text), text.itemsize // 4)
 
 
-def _column(file: Path, name: str) -> np.ndarray:
-    return _table(file).column(name).to_numpy()
-
-
-def _values(file: Path, modality: str) -> np.ndarray:
-    return _table(file).column(modality).values.to_numpy(zero_copy_only=True)
-
-
-def _file_stem(subject: str) -> str:
-    return re.sub(r"[^\w.-]", "_", subject)
+def _text(codes: np.ndarray) -> np.ndarray:
+    """The strings (n,) of ``_codes``."""
+    return codes.view(f"U{codes.shape[1]}").reshape(len(codes))

@@ -4,10 +4,9 @@
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from pydantic import field_validator, model_validator
@@ -15,11 +14,10 @@ from pydantic import field_validator, model_validator
 from benchmark.config.options import option
 from benchmark.config.schema import DataOptions, SplitOptions
 from benchmark.data import fields
-from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.base import Dataset, Published, Recording, Sensor
 from benchmark.data.formats import edf
 from benchmark.data.formats.edf import read_edf
-from benchmark.data.signals.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
-from benchmark.data.signals.spec import SignalSpec
+from benchmark.data.signals.preparation import starts_of
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ CHANNELS = (
 # fmt: on
 RATE = 500.0
 REFERENCE = "A2-A1"  # one ear against the other: no scalp channel
-CONDITIONS = {"1": "rest", "2": "arithmetic"}
+SENSORS: Mapping[str, Sensor] = {"eeg": Sensor(CHANNELS, RATE, "uV"), "ecg": Sensor(("ECG",), RATE, "mV")}
 FILES = "https://physionet.org/files/eegmat/1.0.0/"
 
 
@@ -83,21 +81,19 @@ class EEGMAT(Dataset):
     """EEG (uV) and ECG (mV, usually standardised) of the same 10 s or so, one class per recording."""
 
     Options = EEGMATOptions
+    options: EEGMATOptions
     name = "eegmat"
     modalities = ("eeg", "ecg")
+    sensors = SENSORS
+    classes = ("rest", "arithmetic")
+    contents = "SubjectNN_1.edf and SubjectNN_2.edf"
     licence = "Open Data Commons Attribution License 1.0"
     citation = "Zyma et al., Data 4(1):14, 2019, doi 10.3390/data4010014; PhysioNet eegmat 1.0.0, doi 10.13026/C2JQ1P"
     how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/; python -m benchmark.data fetch eegmat"
     published = Published(subjects=36)
     code = (edf,)
-
-    def __init__(self, options: EEGMATOptions):
-        self.classes = ("rest", "arithmetic")
-        self.seconds, self.stride = options.seconds, options.stride
-        self.kept = {"rest": options.rest_seconds, "arithmetic": options.task_seconds}
-        self.reference, self.eeg_bandpass = options.reference, options.eeg_bandpass
-        self.stages: dict[str, Stages] = {"eeg": options.eeg, "ecg": options.ecg}
-        self.root = fields.folder(options.root, "SubjectNN_1.edf and SubjectNN_2.edf", self.how_to_get)
+    libraries = ("mne",)
+    leave_out = "remove the other recording of {}"
 
     @classmethod
     def fetch(cls, folder: Path, url: str = FILES) -> None:
@@ -112,74 +108,27 @@ class EEGMAT(Dataset):
         for name in sorted(files):
             download.fetch(url + name, wanted[name], folder / name, by_hand)
 
-    def subjects(self) -> Sequence[str]:
-        found: dict[str, set[str]] = {}
-        for file in self.root.glob("Subject*_*.edf"):
-            if match := re.fullmatch(r"(Subject\d+)_([12])\.edf", file.name):
-                found.setdefault(match[1], set()).add(match[2])
-        if not found:
-            raise InputError(f"data.root {self.root}: no SubjectNN_1.edf in it; download it ({self.how_to_get})")
-        for subject, conditions in sorted(found.items()):
-            for missing in CONDITIONS.keys() - conditions:
-                raise InputError(
-                    f"{self.root / f'{subject}_{missing}.edf'}: missing, its other recording is there; add the file or "
-                    f"remove {subject}_{conditions.pop()}.edf"
-                )
-        return sorted(found)
+    def found(self) -> Sequence[str]:
+        return fields.matches(self.root, "*.edf", r"(Subject\d+)_[12]\.edf")
 
-    def spec(self, modality: str) -> SignalSpec:
-        rate = prepared_rate(RATE, self.stages[modality])
-        unit = prepared_unit({"eeg": "uV", "ecg": "mV"}[modality], self.stages[modality])
-        channels = {"eeg": CHANNELS, "ecg": ("ECG",)}[modality]
-        return SignalSpec(modality, channels, rate, round(self.seconds * rate), unit)
+    def files(self, subject: str) -> Sequence[Path]:
+        """Rest and task."""
+        return [self.root / f"{subject}_{number}.edf" for number in (1, 2)]
 
-    def key(self) -> Mapping[str, Any]:
-        files = [self.file(subject, condition) for subject in self.subjects() for condition in CONDITIONS]
-        return {
-            "files": [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
-            "kept": self.kept,
-            "seconds": self.seconds,
-            "stride": self.stride,
-            "reference": self.reference,
-            "eeg_bandpass": self.eeg_bandpass,
-            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
-            "mne": version("mne"),
-        }
-
-    def file(self, subject: str, condition: str) -> Path:
-        return self.root / f"{subject}_{condition}.edf"
-
-    def read(self, subject: str) -> SubjectWindows:
-        signals: dict[str, list[np.ndarray]] = {modality: [] for modality in self.modalities}
-        label: list[int] = []
-        start: list[float] = []
-        recording: list[str] = []
-        for condition, name in CONDITIONS.items():
-            file = self.file(subject, condition)
+    def recordings(self, subject: str) -> Iterator[Recording]:
+        for label, file in enumerate(self.files(subject)):
             raw = read_edf(file)
-            starts = self._starts(file, name, raw.n_times / RATE)
+            start = self._starts(file, self.classes[label], raw.n_times / RATE)
             eeg, ecg = self._channels(file, raw)
-            for modality, signal in (("eeg", eeg), ("ecg", ecg)):
-                windows, _ = prepare_windows(signal, RATE, self.stages[modality], starts, self.seconds)
-                signals[modality].append(windows)
-            label += [self.classes.index(name)] * len(starts)
-            start += starts.tolist()
-            recording += [file.stem] * len(starts)
-        return SubjectWindows(
-            {modality: np.concatenate(parts) for modality, parts in signals.items()},
-            np.array(label, dtype=np.int64),
-            np.array(start),
-            np.array(recording),
-        )
+            yield Recording(file.stem, {"eeg": eeg, "ecg": ecg}, np.full(len(start), label), start, file)
 
     def _starts(self, file: Path, name: str, duration: float) -> np.ndarray:
         """Seconds at which the windows begin: in the last ``rest_seconds`` of rest, the first ``task_seconds`` of the
         task. A recording that is shorter gives what it has."""
-        kept = min(self.kept[name], duration)
+        kept = min(self.options.rest_seconds if name == "rest" else self.options.task_seconds, duration)
         if kept < self.seconds:
             raise InputError(f"{file}: {duration:g} s long, a window takes {self.seconds:g} s; lower data.seconds")
-        first = duration - kept if name == "rest" else 0.0
-        return first + self.stride * np.arange(int((kept - self.seconds) / self.stride + 1e-9) + 1)
+        return (duration - kept if name == "rest" else 0.0) + starts_of(kept, self.seconds, self.options.stride)
 
     def _channels(self, file: Path, raw: "BaseRaw") -> tuple[np.ndarray, np.ndarray]:
         """EEG (19, T) in uV, ordered as ``CHANNELS`` whatever their order in the file, and ECG (1, T) in mV."""
@@ -199,8 +148,8 @@ class EEGMAT(Dataset):
             )
         heart = raw.get_data(picks=ecg[:1]) * 1e3
         scalp = raw.pick([eeg[name] for name in CHANNELS])
-        if self.eeg_bandpass:
-            scalp.filter(*self.eeg_bandpass, picks="all", verbose="error")
-        if self.reference == "average":
+        if self.options.eeg_bandpass:
+            scalp.filter(*self.options.eeg_bandpass, picks="all", verbose="error")
+        if self.options.reference == "average":
             scalp.set_eeg_reference("average", verbose="error")
         return scalp.get_data(picks="all") * 1e6, heart

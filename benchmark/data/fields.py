@@ -1,5 +1,6 @@
 """What the options of several data sets have in common: preparation, splits, and the folder of the recordings."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -59,3 +60,9 @@ def folder(root: str | None, contents: str, how_to_get: str) -> Path:
         found = "a file" if path.exists() else "nothing"
         raise InputError(f"data.root {path}: found {found}; give the folder of {contents} ({how_to_get})")
     return path
+
+
+def matches(root: Path, where: str, pattern: str) -> list[str]:
+    """The first group of ``pattern`` in the paths below ``root`` that ``where`` globs and it matches; sorted."""
+    found = (re.fullmatch(pattern, path.relative_to(root).as_posix()) for path in root.glob(where))
+    return sorted({match[1] for match in found if match})

@@ -6,10 +6,9 @@ of which leg depends on the subject.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import field_validator
@@ -17,18 +16,9 @@ from pydantic import field_validator
 from benchmark.config.options import option
 from benchmark.config.schema import DataOptions, SplitOptions
 from benchmark.data import fields
-from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.base import Dataset, Published, Recording, Sensor
 from benchmark.data.formats import delimited
-from benchmark.data.signals.preparation import (
-    Stages,
-    check_stages,
-    label_windows,
-    prepare_windows,
-    prepared_rate,
-    prepared_unit,
-    starts_of,
-)
-from benchmark.data.signals.spec import SignalSpec
+from benchmark.data.signals.preparation import label_windows, starts_of
 from benchmark.errors import InputError
 
 RATE = 500.0
@@ -89,8 +79,11 @@ class FOG(Dataset):
     """EEG (uV) and EMG (standardised over the recording) in short windows, freezing or not."""
 
     Options = FOGOptions
+    options: FOGOptions
     name = "fog"
     modalities = ("eeg", "emg")
+    classes = ("walking", "freezing")
+    contents = "FilteredData/001 to 012"
     licence = "CC BY 4.0"
     citation = (
         "Zhang et al., Scientific Data 9:606, 2022, doi 10.1038/s41597-022-01713-8; Li, Mendeley Data, V3, 2021, "
@@ -99,20 +92,13 @@ class FOG(Dataset):
     how_to_get = "Mendeley Data, https://data.mendeley.com/datasets/r8gmbtv7w2/3; python -m benchmark.data fetch fog"
     published = Published(subjects=12)
     code = (delimited,)
+    libraries = ("pyarrow",)
 
     def __init__(self, options: FOGOptions):
-        self.classes = ("walking", "freezing")
-        self.seconds, self.stride, self.label_share = options.seconds, options.stride, options.label_share
-        self.channels = tuple(options.channels)
-        self.chosen = (
-            None
-            if options.subjects is None
-            else {f"{one:03d}" if isinstance(one, int) else one for one in options.subjects}
-        )
-        self.stages: dict[str, Stages] = {"eeg": options.eeg, "emg": options.emg}
-        given = fields.folder(options.root, "FilteredData/001 to 012", self.how_to_get)
-        inner = (given / name for name in ("FilteredData", "Filtered Data"))
-        self.root = next((path for path in inner if path.is_dir()), given)
+        super().__init__(options)
+        self.sensors = {"eeg": Sensor(tuple(options.channels), RATE, "uV"), "emg": Sensor(EMG, RATE, "uV")}
+        inner = (self.root / name for name in ("FilteredData", "Filtered Data"))
+        self.root = next((path for path in inner if path.is_dir()), self.root)
 
     @classmethod
     def fetch(cls, folder: Path, url: str = API) -> None:
@@ -142,53 +128,30 @@ class FOG(Dataset):
         for address, checksum, target in sorted(wanted, key=lambda one: one[2]):
             download.fetch(address, checksum, target, by_hand)
 
-    def subjects(self) -> Sequence[str]:
-        found = sorted(f.name for f in self.root.iterdir() if f.is_dir() and re.fullmatch(r"\d{3}", f.name))
-        if not found:
-            raise InputError(f"data.root {self.root}: no folders 001 to 012 in it; download it ({self.how_to_get})")
-        if self.chosen is None:
-            chosen = found
-        else:
-            if unknown := self.chosen - set(found):
-                raise InputError(
-                    f"data.subjects names {min(unknown)!r}, {self.root} has {', '.join(found)}; give some of "
-                    "these, or null for all"
-                )
-            chosen = sorted(self.chosen)
-        for name in chosen:
-            if not self.files(name):
-                raise InputError(f"{self.root / name}: no task_k.txt in it; download it again")
-        return chosen
+    def found(self) -> Sequence[str]:
+        """The chosen ones of the subjects that are there."""
+        found = fields.matches(self.root, "*/", r"(\d{3})")
+        if self.options.subjects is None or not found:
+            return found
+        chosen = {f"{one:03d}" if isinstance(one, int) else one for one in self.options.subjects}
+        if unknown := chosen - set(found):
+            raise InputError(
+                f"data.subjects names {min(unknown)!r}, {self.root} has {', '.join(found)}; give some of these, or "
+                "null for all"
+            )
+        return sorted(chosen)
 
-    def files(self, subject: str) -> list[Path]:
+    def files(self, subject: str) -> Sequence[Path]:
         """The subject's recordings, by session and task."""
-        folder = self.root / subject
-        found = [*folder.glob("task_*.txt"), *folder.glob("OFF_*/task_*.txt")]
-        numbered = [f for f in found if re.fullmatch(r"(OFF_\d+/)?task_\d+\.txt", f.relative_to(folder).as_posix())]
-        return sorted(numbered, key=lambda f: (f.parent != folder, f.parent.name, int(f.stem[5:])))
+        folder, pattern = self.root / subject, r"((?:OFF_\d+/)?task_\d+\.txt)"
+        names = [name for where in ("*.txt", "*/*.txt") for name in fields.matches(folder, where, pattern)]
+        if not names:
+            raise InputError(f"{folder}: no task_k.txt in it; download it again")
+        files = [folder / name for name in names]
+        return sorted(files, key=lambda file: (file.parent.name != subject, file.parent.name, int(file.stem[5:])))
 
-    def spec(self, modality: str) -> SignalSpec:
-        rate = prepared_rate(RATE, self.stages[modality])
-        channels = {"eeg": self.channels, "emg": EMG}[modality]
-        unit = prepared_unit("uV", self.stages[modality])
-        return SignalSpec(modality, channels, rate, round(self.seconds * rate), unit)
-
-    def key(self) -> Mapping[str, Any]:
-        files = [file for subject in self.subjects() for file in self.files(subject)]
-        return {
-            "files": [(str(f.relative_to(self.root)), f.stat().st_size, f.stat().st_mtime_ns) for f in files],
-            "seconds": self.seconds,
-            "stride": self.stride,
-            "label_share": self.label_share,
-            "channels": self.channels,
-            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
-            "pyarrow": version("pyarrow"),
-        }
-
-    def read(self, subject: str) -> SubjectWindows:
-        eeg_columns = [FIRST_EEG + EEG_COLUMNS.index(channel) for channel in self.channels]
-        signals: dict[str, list[np.ndarray]] = {modality: [] for modality in self.modalities}
-        label, start, recording = [], [], []
+    def recordings(self, subject: str) -> Iterator[Recording]:
+        eeg_columns = [FIRST_EEG + EEG_COLUMNS.index(channel) for channel in self.options.channels]
         for file in self.files(subject):
             session = file.parent.relative_to(self.root).as_posix()
             if session not in EMG_COLUMNS:
@@ -197,34 +160,18 @@ class FOG(Dataset):
                     f"{', '.join(sorted(EMG_COLUMNS))}: leave that folder out"
                 )
             values = read_task(file, [*eeg_columns, *EMG_COLUMNS[session]])
-            state = values[-1].astype(np.int64)
-            duration = min(
-                [len(state) / RATE]
-                + [round(len(state) * rate / RATE) / rate for rate in (self.spec(m).rate for m in self.modalities)]
-            )
-            starts = starts_of(duration, self.seconds, self.stride)
+            eeg, emg, state = values[: len(eeg_columns)], values[len(eeg_columns) : -1], values[-1].astype(np.int64)
+            rates = [RATE, *(self.spec(modality).rate for modality in self.modalities)]
+            duration = min(round(len(state) * rate / RATE) / rate for rate in rates)
+            starts = starts_of(duration, self.seconds, self.options.stride)
             if not len(starts):
                 raise InputError(
                     f"{file}: {duration:g} s long, a window takes {self.seconds:g} s; lower data.seconds or leave that "
                     "file out"
                 )
-            found, clear = label_windows(state, RATE, starts, self.seconds, self.label_share)
-            parts = {"eeg": values[: len(eeg_columns)], "emg": values[len(eeg_columns) : -1]}
-            for modality, part in parts.items():
-                try:
-                    windows, _ = prepare_windows(part, RATE, self.stages[modality], starts[clear], self.seconds)
-                except InputError as error:
-                    raise InputError(f"{file}: {error}") from None
-                signals[modality].append(windows)
-            label.append(found[clear])
-            start.append(starts[clear])
-            recording.append(np.full(int(clear.sum()), file.relative_to(self.root).with_suffix("").as_posix()))
-        return SubjectWindows(
-            {modality: np.concatenate(parts) for modality, parts in signals.items()},
-            np.concatenate(label),
-            np.concatenate(start),
-            np.concatenate(recording),
-        )
+            label, clear = label_windows(state, RATE, starts, self.seconds, self.options.label_share)
+            name = file.relative_to(self.root).with_suffix("").as_posix()
+            yield Recording(name, {"eeg": eeg, "emg": emg}, label[clear], starts[clear], file)
 
 
 def read_task(file: Path, columns: Sequence[int]) -> np.ndarray:

@@ -6,22 +6,19 @@ same night unfiltered, as EDF.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import field_validator
+from pydantic import Field
 
 from benchmark.config.options import option
 from benchmark.config.schema import DataOptions, SplitOptions
 from benchmark.data import fields
-from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.base import Dataset, Published, Recording, Sensor
 from benchmark.data.formats import edf, mat
 from benchmark.data.formats.edf import read_edf, read_header
-from benchmark.data.signals.preparation import Stages, check_stages, prepare_windows, prepared_rate, prepared_unit
-from benchmark.data.signals.spec import SignalSpec
 from benchmark.errors import InputError
 
 RATE = 200.0
@@ -31,6 +28,7 @@ UNSIGNALLED = 30  # labels at the end that the extracted channels have no epoch 
 # Electrode and the ear or mastoid it is recorded against.
 EEG = {"F3": "2", "C3": "2", "O1": "2", "F4": "1", "C4": "1", "O2": "1"}
 ECG = "X2"
+SENSORS: Mapping[str, Sensor] = {"eeg": Sensor(tuple(EEG), RATE, "uV"), "ecg": Sensor((ECG,), RATE, "uV")}
 STAGES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 5: "REM"}
 CLASSES = {"wake_sleep": ("wake", "sleep"), "stages": ("W", "N1", "N2", "N3", "REM")}
 
@@ -45,7 +43,7 @@ class ISRUCOptions(DataOptions):
         "extracted: ExtractedChannels/subjectN.mat, filtered by the publisher | raw: RawData/N/N.rec (EDF)",
     )
     classes: Literal["wake_sleep", "stages"] = option("wake_sleep", "wake_sleep | stages: W, N1, N2, N3, REM")
-    exclude: list[int | str] = option(
+    exclude: list[Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="^[0-9]{1,3}$")]] = option(
         [], "numbers of subjects to leave out", accepts="a list of numbers of subjects such as [8,40], or []"
     )
     eeg: fields.Preparation = fields.preparation([])
@@ -62,20 +60,16 @@ class ISRUCOptions(DataOptions):
         SplitOptions(kind="paper", train=33, val=11, pair=33, test=22, folds=5), "of subjects"
     )
 
-    @field_validator("exclude")
-    @classmethod
-    def _check_exclude(cls, exclude: list[int | str]) -> list[int | str]:
-        if not all(re.fullmatch(r"[0-9]{1,3}", str(number)) for number in exclude):
-            fields.refuse()
-        return exclude
-
 
 class ISRUC(Dataset):
     """EEG (uV) and ECG (standardised in each epoch) of the 30 s epochs that sleep is scored in."""
 
     Options = ISRUCOptions
+    options: ISRUCOptions
     name = "isruc"
     modalities = ("eeg", "ecg")
+    sensors = SENSORS
+    seconds = EPOCH_SECONDS
     licence = "free for research, see the publisher's page"
     citation = "Khalighi et al., Comput. Methods Programs Biomed. 124:180-192, 2016, doi 10.1016/j.cmpb.2015.10.013"
     how_to_get = (
@@ -84,79 +78,34 @@ class ISRUC(Dataset):
     )
     published = Published(subjects=100, windows={"train": {"wake": 4687, "sleep": 14550}})
     code = (edf, mat)
+    libraries = ("mne",)
 
     def __init__(self, options: ISRUCOptions):
+        signals = "ExtractedChannels/subjectN.mat" if options.source == "extracted" else "RawData/N/N.rec"
+        self.contents = f"{signals} and RawData/N/N_1.txt"
+        super().__init__(options)
         self.classes = CLASSES[options.classes]
-        self.source = options.source
-        self.exclude = {int(number) for number in options.exclude}
-        self.stages: dict[str, Stages] = {"eeg": options.eeg, "ecg": options.ecg}
-        self.root = fields.folder(options.root, "ExtractedChannels/ and RawData/", self.how_to_get)
+        self.excluded = frozenset(f"{int(number):03d}" for number in options.exclude)
 
-    def subjects(self) -> Sequence[str]:
-        pattern, where = (
-            (r"ExtractedChannels/subject(\d+)\.mat", "ExtractedChannels/subject*.mat")
-            if self.source == "extracted"
-            else (r"RawData/(\d+)/\1\.rec", "RawData/*/*.rec")
-        )
-        found = (re.fullmatch(pattern, file.relative_to(self.root).as_posix()) for file in self.root.glob(where))
-        numbers = {int(match[1]) for match in found if match}
-        if not numbers:
-            raise InputError(f"data.root {self.root}: no {where} in it; download it ({self.how_to_get})")
-        if unknown := self.exclude - numbers:
-            raise InputError(
-                f"data.exclude names subject {min(unknown)}, {self.root} has {len(numbers)} subjects "
-                f"({min(numbers)} to {max(numbers)}); leave it out of the list"
-            )
-        numbers -= self.exclude
-        if not numbers:
-            raise InputError(f"data.exclude leaves no subject of {self.root}; shorten it")
-        names = [f"{number:03d}" for number in sorted(numbers)]
-        for name in names:
-            if not self.label_file(name).is_file():
-                raise InputError(
-                    f"{self.label_file(name)}: missing, the signals of subject {int(name)} are there; add the file or "
-                    f"leave the subject out with data.exclude=[{int(name)}]"
-                )
-        return names
+    def found(self) -> Sequence[str]:
+        where, pattern = "ExtractedChannels/*.mat", r"ExtractedChannels/subject(\d+)\.mat"
+        if self.options.source == "raw":
+            where, pattern = "RawData/*/*.rec", r"RawData/(\d+)/\1\.rec"
+        return sorted({f"{int(number):03d}" for number in fields.matches(self.root, where, pattern)})
 
-    def spec(self, modality: str) -> SignalSpec:
-        rate = prepared_rate(RATE, self.stages[modality])
-        channels = {"eeg": tuple(EEG), "ecg": (ECG,)}[modality]
-        unit = prepared_unit("uV", self.stages[modality])
-        return SignalSpec(modality, channels, rate, round(EPOCH_SECONDS * rate), unit)
-
-    def key(self) -> Mapping[str, Any]:
-        files = [file for name in self.subjects() for file in (self.signal_file(name), self.label_file(name))]
-        return {
-            "files": [(str(f.relative_to(self.root)), f.stat().st_size, f.stat().st_mtime_ns) for f in files],
-            "source": self.source,
-            "classes": self.classes,
-            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
-            "mne": version("mne"),
-        }
-
-    def signal_file(self, subject: str) -> Path:
+    def files(self, subject: str) -> Sequence[Path]:
+        """Signals and labels."""
         number = int(subject)
-        if self.source == "extracted":
-            return self.root / "ExtractedChannels" / f"subject{number}.mat"
-        return self.root / "RawData" / str(number) / f"{number}.rec"
+        raw = self.root / "RawData" / str(number)
+        extracted = self.root / "ExtractedChannels" / f"subject{number}.mat"
+        return [extracted if self.options.source == "extracted" else raw / f"{number}.rec", raw / f"{number}_1.txt"]
 
-    def label_file(self, subject: str) -> Path:
-        return self.root / "RawData" / str(int(subject)) / f"{int(subject)}_1.txt"
-
-    def read(self, subject: str) -> SubjectWindows:
-        stage = read_labels(self.label_file(subject))[:-UNSIGNALLED]
-        file = self.signal_file(subject)
-        eeg, ecg = (read_extracted if self.source == "extracted" else read_raw)(file, len(stage))
-        starts = EPOCH_SECONDS * np.arange(len(stage))
-        signals = {}
-        for modality, recording in (("eeg", eeg), ("ecg", ecg)):
-            try:
-                signals[modality], _ = prepare_windows(recording, RATE, self.stages[modality], starts, EPOCH_SECONDS)
-            except InputError as error:
-                raise InputError(f"{file}: {error}") from None
+    def recordings(self, subject: str) -> Iterator[Recording]:
+        file, labels = self.files(subject)
+        stage = read_labels(labels)[:-UNSIGNALLED]
+        eeg, ecg = (read_extracted if self.options.source == "extracted" else read_raw)(file, len(stage))
         label = (stage > 0).astype(np.int64) if len(self.classes) == 2 else np.where(stage == 5, 4, stage)
-        return SubjectWindows(signals, label, starts, np.full(len(stage), file.stem))
+        yield Recording(file.stem, {"eeg": eeg, "ecg": ecg}, label, EPOCH_SECONDS * np.arange(len(stage)), file)
 
 
 def read_labels(file: Path) -> np.ndarray:

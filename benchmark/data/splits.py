@@ -13,14 +13,6 @@ from benchmark.data.leakage import MARGIN, Moments, proved, timeline
 from benchmark.errors import InputError
 
 PARTS = ("train", "val", "pair", "test")
-ALLOWED: Mapping[str, str] = {
-    "subjects": "none",
-    "kfold": "none",
-    "leave-one-subject-out": "none",
-    "paper": "none",
-    "blocked": "subjects",
-}
-"""The most that parts of each kind of split may share; ``paper`` by windows may share all."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +29,6 @@ class Split:
 
     def parts(self) -> dict[str, np.ndarray]:
         return {part: getattr(self, part) for part in PARTS}
-
-    @property
-    def leaky(self) -> bool:
-        """Whether samples of one part are in another: what is measured on such a split is too good."""
-        return self.leakage == "samples"
 
 
 def splits_of(data: PairedWindows, options: SplitOptions, seed: int) -> list[Split]:
@@ -81,7 +68,7 @@ def make_splits(subject: np.ndarray, options: SplitOptions, seed: int, moments: 
     subject = np.asarray(subject)
     rng = np.random.default_rng(seed)
     order = rng.permutation(np.unique(subject))
-    allowed, gap = ALLOWED[kind], 0.0
+    allowed, gap = "none", 0.0
     if kind == "subjects":
         splits = [_split(subject, _deal(order, _sizes(len(order), _wanted(options), "the data set")), kind, None)]
     elif kind == "kfold":
@@ -91,7 +78,7 @@ def make_splits(subject: np.ndarray, options: SplitOptions, seed: int, moments: 
     elif kind == "blocked":
         if moments is None:
             raise InputError("data.split.kind=blocked needs the times of the windows; choose another kind")
-        splits, gap = [_blocked(subject, options, rng, moments)], moments.seconds
+        splits, allowed, gap = [_blocked(subject, options, rng, moments)], "subjects", moments.seconds
     elif units == "subjects":
         splits = [_split(subject, _deal(order, _published(len(order), options)), kind, None)]
     else:

@@ -4,8 +4,7 @@
 and ``label`` (T,), which has the chest's rate: 0 between conditions, 1 baseline, 2 stress, 3 amusement, 4 meditation.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,21 +13,13 @@ import numpy as np
 from benchmark.config.options import option
 from benchmark.config.schema import DataOptions, SplitOptions
 from benchmark.data import fields
-from benchmark.data.base import Dataset, Published, SubjectWindows
+from benchmark.data.base import Dataset, Published, Recording, Sensor
 from benchmark.data.formats import unpickle
-from benchmark.data.signals.preparation import (
-    Stages,
-    check_stages,
-    label_windows,
-    prepare_windows,
-    prepared_rate,
-    prepared_unit,
-    starts_of,
-)
-from benchmark.data.signals.spec import SignalSpec
+from benchmark.data.signals.preparation import label_windows, starts_of
 from benchmark.errors import InputError
 
-RATES = {"ecg": 700.0, "ppg": 64.0}
+SENSORS: Mapping[str, Sensor] = {"ecg": Sensor(("ECG",), 700.0, "mV"), "ppg": Sensor(("BVP",), 64.0, "au")}
+LABEL_RATE = SENSORS["ecg"].rate
 PLACES = {"ecg": ("signal", "chest", "ECG"), "ppg": ("signal", "wrist", "BVP")}
 CONDITIONS = {1: "baseline", 2: "stress", 3: "amusement"}
 KNOWN_LABELS = range(8)
@@ -59,8 +50,12 @@ class WESAD(Dataset):
     """ECG and PPG, standardised over the recording, in windows of one condition throughout."""
 
     Options = WESADOptions
+    options: WESADOptions
     name = "wesad"
     modalities = ("ecg", "ppg")
+    sensors = SENSORS
+    classes = tuple(CONDITIONS.values())
+    contents = "S2/S2.pkl to S17/S17.pkl"
     licence = "for research and other non-commercial use, see the publisher's page"
     citation = "Schmidt et al., Proc. ACM ICMI 2018:400-408, doi 10.1145/3242969.3242985"
     how_to_get = (
@@ -70,77 +65,29 @@ class WESAD(Dataset):
     published = Published(subjects=15, windows={"train": {"baseline": 1112, "stress": 607, "amusement": 312}})
     code = (unpickle,)
 
-    def __init__(self, options: WESADOptions):
-        self.classes = tuple(CONDITIONS.values())
-        self.seconds, self.stride, self.label_share = options.seconds, options.stride, options.label_share
-        self.exclude = set(options.exclude)
-        self.stages: dict[str, Stages] = {"ecg": options.ecg, "ppg": options.ppg}
-        self.root = fields.folder(options.root, "S2/S2.pkl to S17/S17.pkl", self.how_to_get)
+    def found(self) -> Sequence[str]:
+        return sorted(fields.matches(self.root, "*/", r"(S\d+)"), key=lambda name: int(name[1:]))
 
-    def subjects(self) -> Sequence[str]:
-        folders = (re.fullmatch(r"S\d+", folder.name) for folder in self.root.iterdir() if folder.is_dir())
-        found = sorted((match[0] for match in folders if match), key=lambda name: int(name[1:]))
-        if not found:
-            raise InputError(f"data.root {self.root}: no folders S2 to S17 in it; download it ({self.how_to_get})")
-        if unknown := self.exclude - set(found):
-            raise InputError(
-                f"data.exclude names {min(unknown)!r}, {self.root} has {', '.join(found)}; leave it out of the list"
-            )
-        for name in found:
-            if name not in self.exclude and not self.file(name).is_file():
-                raise InputError(
-                    f"{self.file(name)}: missing, its folder is there; download it again or leave it out with "
-                    f"data.exclude=[{name}]"
-                )
-        if self.exclude >= set(found):
-            raise InputError(f"data.exclude leaves no subject of {self.root}; shorten it")
-        return [name for name in found if name not in self.exclude]
+    def files(self, subject: str) -> Sequence[Path]:
+        return [self.root / subject / f"{subject}.pkl"]
 
-    def spec(self, modality: str) -> SignalSpec:
-        rate = prepared_rate(RATES[modality], self.stages[modality])
-        unit = prepared_unit({"ecg": "mV", "ppg": "au"}[modality], self.stages[modality])
-        return SignalSpec(modality, (PLACES[modality][-1],), rate, round(self.seconds * rate), unit)
-
-    def key(self) -> Mapping[str, Any]:
-        files = [self.file(name) for name in self.subjects()]
-        return {
-            "files": [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
-            "seconds": self.seconds,
-            "stride": self.stride,
-            "label_share": self.label_share,
-            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
-        }
-
-    def file(self, subject: str) -> Path:
-        return self.root / subject / f"{subject}.pkl"
-
-    def read(self, subject: str) -> SubjectWindows:
-        file = self.file(subject)
+    def recordings(self, subject: str) -> Iterator[Recording]:
+        (file,) = self.files(subject)
         signals, label = read_pickle(file)
-        seconds = {modality: len(signal) / RATES[modality] for modality, signal in signals.items()}
-        duration = min(*seconds.values(), len(label) / RATES["ecg"])
-        starts = starts_of(duration, self.seconds, self.stride)
-        found, pure = label_windows(label, RATES["ecg"], starts, self.seconds, self.label_share)
+        duration = min(_durations(signals, label).values())
+        starts = starts_of(duration, self.seconds, self.options.stride)
+        found, pure = label_windows(label, LABEL_RATE, starts, self.seconds, self.options.label_share)
         kept = pure & np.isin(found, list(CONDITIONS))
         if not kept.any():
             raise InputError(
                 f"{file}: no {self.seconds:g} s of baseline, stress or amusement in {duration:g} s; lower data.seconds "
                 "or download it again"
             )
-        try:
-            windows = {
-                modality: prepare_windows(
-                    signal[None], RATES[modality], self.stages[modality], starts[kept], self.seconds
-                )[0]
-                for modality, signal in signals.items()
-            }
-        except InputError as error:
-            raise InputError(f"{file}: {error}") from None
-        return SubjectWindows(windows, found[kept] - 1, starts[kept], np.full(int(kept.sum()), file.stem))
+        yield Recording(file.stem, signals, found[kept] - 1, starts[kept], file)
 
 
 def read_pickle(file: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """ECG (T,) in mV and PPG (T',), float64, and the labels (T,) at the ECG's rate, int64.
+    """ECG (1, T) in mV and PPG (1, T'), float64, and the labels (T,) at the ECG's rate, int64.
 
     Raises
     ------
@@ -148,26 +95,31 @@ def read_pickle(file: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
         For a pickle that holds anything but plain data, or not these three arrays of matching lengths.
     """
     content = unpickle.load(file, "a subject's SN.pkl of WESAD")
-    signals = {modality: _array(file, content, *path) for modality, path in PLACES.items()}
+    signals = {modality: _array(file, content, *path)[None] for modality, path in PLACES.items()}
     label = _array(file, content, "label")
     if not np.isin(label, list(KNOWN_LABELS)).all():
         wrong = label[~np.isin(label, list(KNOWN_LABELS))][0]
         raise InputError(f"{file}: label holds {wrong:g}, labels are 0 to {KNOWN_LABELS[-1]}; download it again")
     for modality, signal in signals.items():
         if not np.isfinite(signal).all():
-            where = np.flatnonzero(~np.isfinite(signal))[0] / RATES[modality]
+            where = np.flatnonzero(~np.isfinite(signal))[0] / SENSORS[modality].rate
             raise InputError(
                 f"{file}: {'.'.join(PLACES[modality])} holds values that are not finite, the first at {where:g} s; "
                 "download it again"
             )
-    seconds = {modality: len(signal) / RATES[modality] for modality, signal in signals.items()}
-    seconds["label"] = len(label) / RATES["ecg"]
+    seconds = _durations(signals, label)
     if max(seconds.values()) - min(seconds.values()) > LATE:
         raise InputError(
-            f"{file}: ECG at {RATES['ecg']:g} Hz lasts {seconds['ecg']:g} s, BVP at {RATES['ppg']:g} Hz "
+            f"{file}: ECG at {SENSORS['ecg'].rate:g} Hz lasts {seconds['ecg']:g} s, BVP at {SENSORS['ppg'].rate:g} Hz "
             f"{seconds['ppg']:g} s, label {seconds['label']:g} s; they must be of one length, download it again"
         )
     return signals, label.astype(np.int64)
+
+
+def _durations(signals: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, float]:
+    """Seconds that each of them lasts."""
+    seconds = {modality: signal.shape[-1] / SENSORS[modality].rate for modality, signal in signals.items()}
+    return {**seconds, "label": len(label) / LABEL_RATE}
 
 
 def _array(file: Path, content: Any, *path: str) -> np.ndarray:

@@ -39,8 +39,7 @@ def fetch(name: str, preset: str | None = None, folder: str | Path = registry.WE
     ``preset`` may be left out where one preset has released weights. A file that is there already is checked
     and kept. Raises InputError that says what to fetch, and where to put it, if the download fails.
     """
-    import pooch
-    from requests.exceptions import HTTPError, RequestException
+    from benchmark.common import download  # not for a listing: it imports requests
 
     cls = registry.encoder_class(name)
     if preset is None:
@@ -52,20 +51,12 @@ def fetch(name: str, preset: str | None = None, folder: str | Path = registry.WE
         raise InputError(f"{name} {preset} has no released weights; presets that have: {', '.join(cls.released)}")
     path = Path(folder) / source.file
     if path.exists():
-        algorithm, _, expected = (source.checksum or "").partition(":")
-        if expected and pooch.file_hash(str(path), alg=algorithm) != expected:
+        if not download.matches(path, source.checksum):
             raise InputError(f"{path} is not the published file: its checksum is not {source.checksum}; move it away")
     else:
-        by_hand = f"fetch {source.url} and save it as {path} (see {source.page})"
-        try:
-            pooch.retrieve(source.url, source.checksum, fname=path.name, path=path.parent, progressbar=True)
-        except RequestException as error:
-            cause = str(error) if isinstance(error, HTTPError) else type(error).__name__
-            raise InputError(f"could not download the weights of {name} {preset} ({cause}); {by_hand}") from None
-        except ValueError as error:
-            raise InputError(
-                f"the download of {name} {preset} is not the published file ({error}); {by_hand}"
-            ) from None
+        download.fetch(
+            source.url, source.checksum, path, f"fetch {source.url} and save it as {path} (see {source.page})"
+        )
     registry.build(name, cls.example, preset, weights=path)
     return path
 

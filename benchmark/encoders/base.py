@@ -4,7 +4,6 @@ Shapes: B windows, C channels, N samples, T tokens, D features. A *hidden* is wh
 blocks; its layout is the model's own, but its first dimension is always the window.
 """
 
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.common.keys import content_digest
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.errors import InputError
 
@@ -196,12 +196,11 @@ class Encoder(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes and values of the state dict: changes whenever the numbers may."""
-        digest = hashlib.sha256()
-        for name, value in self.state_dict().items():
-            array = value.detach().cpu().contiguous()
-            digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-            digest.update(array.flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        arrays = ((name, value.detach().cpu().contiguous()) for name, value in self.state_dict().items())
+        return content_digest(
+            (f"{name} {array.dtype} {tuple(array.shape)}", array.flatten().view(torch.uint8).numpy())
+            for name, array in arrays
+        )
 
     @property
     def dtype(self) -> torch.dtype:

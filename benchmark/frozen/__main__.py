@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.common.keys import digest
+from benchmark.common.store import Damaged, Entry, Outdated
 from benchmark.common.terminal import aligned, exit_code
 from benchmark.errors import InputError, RunError
-from benchmark.frozen.store import Damaged, Entry, Outdated
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 _KEYS = ("dataset", "subject", "modality", "encoder", "preset", "what", "block")

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from benchmark.common.keys import source_digest
 from benchmark.common.progress import Progress, silent
+from benchmark.common.store import Entry, Rows, Store
 from benchmark.data.base import PairedWindows
 from benchmark.encoders import base
 from benchmark.encoders.base import Encoder
-from benchmark.frozen.store import Entry, Rows, Store
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.common.progress import Progress, silent
+from benchmark.common.store import Rows, Store
 from benchmark.config.schema import Config
 from benchmark.data import cache as data_cache
 from benchmark.data import registry as datasets
@@ -21,7 +22,6 @@ from benchmark.data.splits import Split, splits_of
 from benchmark.encoders.base import Encoder
 from benchmark.frozen import teacher, weights
 from benchmark.frozen.features import Features
-from benchmark.frozen.store import Rows, Store
 from benchmark.frozen.weights import Side, options_of
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.frozen.store import Store
+from benchmark.common.store import Store
 from benchmark.frozen.task import Task
 from benchmark.frozen.weights import SIDES, Side
 from benchmark.perf.clock import side_by_side

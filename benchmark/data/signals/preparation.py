@@ -11,8 +11,7 @@ A stage of scope ``window`` and all that follow it see each window by itself; ``
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import signal as sps
@@ -25,14 +24,6 @@ Stages = Sequence[Mapping[str, Any]]
 FIR_ORDER = 150
 CHEBYSHEV_ORDER = 4
 CHEBYSHEV_RIPPLE_DB = 0.5
-
-DEFAULTS: Mapping[str, Stages] = {
-    "eeg": [{"resample_poly": 200}],
-    "ecg": [{"resample_linear": 500}, {"bandpass_fir": [0.05, 47]}, {"resample_linear": 100}, {"zscore": "recording"}],
-    "ppg": [{"resample_fft": 125}, {"bandpass_chebyshev": [0.5, 12]}, {"zscore": "recording"}],
-    "emg": [{"resample_linear": 130}, {"zscore": "recording"}],
-}
-"""What each modality's published preparation is; data sets write theirs out in their options."""
 
 
 def resample_linear(signal: np.ndarray, rate: float, target: float) -> tuple[np.ndarray, float]:
@@ -66,21 +57,21 @@ def resample_poly(signal: np.ndarray, rate: float, target: float) -> tuple[np.nd
     return resampled[..., :n], target
 
 
-def bandpass_fir(signal: np.ndarray, rate: float, low: float, high: float) -> tuple[np.ndarray, float]:
+def bandpass_fir(signal: np.ndarray, rate: float, band: Sequence[float]) -> tuple[np.ndarray, float]:
     """Zero-phase FIR band-pass of order 150 (Hamming window), run forward and backward."""
-    taps = _fir_taps(low, high, rate)
-    _long_enough("bandpass_fir", signal, 3 * len(taps), rate)
+    _check_fit("bandpass_fir", signal, rate, band, 3 * (FIR_ORDER + 1))
+    taps = sps.firwin(FIR_ORDER + 1, band, pass_zero="bandpass", fs=rate)
     return sps.filtfilt(taps, 1.0, signal, axis=-1), rate
 
 
-def bandpass_chebyshev(signal: np.ndarray, rate: float, low: float, high: float) -> tuple[np.ndarray, float]:
+def bandpass_chebyshev(signal: np.ndarray, rate: float, band: Sequence[float]) -> tuple[np.ndarray, float]:
     """Chebyshev type I band-pass of order 4 with 0.5 dB ripple, run forward and backward (zero phase)."""
-    sections = sps.cheby1(CHEBYSHEV_ORDER, CHEBYSHEV_RIPPLE_DB, [low, high], btype="bandpass", fs=rate, output="sos")
-    _long_enough("bandpass_chebyshev", signal, 3 * (2 * len(sections) + 1), rate)
+    _check_fit("bandpass_chebyshev", signal, rate, band, 3 * (2 * CHEBYSHEV_ORDER + 1))
+    sections = sps.cheby1(CHEBYSHEV_ORDER, CHEBYSHEV_RIPPLE_DB, band, btype="bandpass", fs=rate, output="sos")
     return sps.sosfiltfilt(sections, signal, axis=-1), rate
 
 
-def zscore(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+def zscore(signal: np.ndarray, rate: float, scope: str) -> tuple[np.ndarray, float]:
     """Zero mean and unit variance of each row; a constant row becomes zeros."""
     with np.errstate(over="ignore", invalid="ignore"):
         centred = signal - signal.mean(axis=-1, keepdims=True)
@@ -92,7 +83,7 @@ def zscore(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
     return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation)), rate
 
 
-def demean(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+def demean(signal: np.ndarray, rate: float, scope: str) -> tuple[np.ndarray, float]:
     """Zero mean of each row."""
     return signal - signal.mean(axis=-1, keepdims=True), rate
 
@@ -102,16 +93,41 @@ def scale(signal: np.ndarray, rate: float, factor: float) -> tuple[np.ndarray, f
     return signal * factor, rate
 
 
-def each(signal: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+def each(signal: np.ndarray, rate: float, scope: str) -> tuple[np.ndarray, float]:
     """Nothing; with the scope ``window`` the stages after it see each window by itself."""
     return signal, rate
 
 
-_RESAMPLE = {"resample_linear": resample_linear, "resample_fft": resample_fft, "resample_poly": resample_poly}
-_BANDPASS = {"bandpass_fir": bandpass_fir, "bandpass_chebyshev": bandpass_chebyshev}
-_SCOPED = {"zscore": zscore, "demean": demean, "each": each}
-STAGES = (*_RESAMPLE, *_BANDPASS, *_SCOPED, "scale")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_rate(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_band(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(map(_is_number, value)) and 0 < value[0] < value[1]
+
+
+class Stage(NamedTuple):
+    """What is done to (signal, rate, argument), and which arguments that takes."""
+
+    apply: Callable[[np.ndarray, float, Any], tuple[np.ndarray, float]]
+    accepts: Callable[[Any], bool]
+    accepted: str
+
+
 SCOPES = ("recording", "window")
+RESAMPLING = (resample_linear, resample_fft, resample_poly)
+FILTERS = (bandpass_fir, bandpass_chebyshev)
+SCOPED = (zscore, demean, each)
+STAGES: Mapping[str, Stage] = {
+    **{stage.__name__: Stage(stage, _is_rate, "a positive rate in Hz") for stage in RESAMPLING},
+    **{stage.__name__: Stage(stage, _is_band, "[low, high] in Hz with 0 < low < high") for stage in FILTERS},
+    **{stage.__name__: Stage(stage, SCOPES.__contains__, " or ".join(SCOPES)) for stage in SCOPED},
+    "scale": Stage(scale, _is_number, "a number"),
+}
 CHUNK = 64  # windows that are prepared at once: bounds memory, whatever the length of a recording
 
 
@@ -135,7 +151,7 @@ def prepare(signal: np.ndarray, rate: float, stages: Stages) -> tuple[np.ndarray
     """
     signal = np.asarray(signal, dtype=np.float64)
     for name, argument in check_stages(stages):
-        signal, rate = _compiled(name, argument, rate)(signal, rate)
+        signal, rate = STAGES[name].apply(signal, rate, argument)
     return signal, rate
 
 
@@ -156,8 +172,7 @@ def prepare_windows(
     -------
     (n, C, T') float32 windows and their sampling rate in Hz.
     """
-    checked = check_stages(stages)
-    first = next((k for k, (name, scope) in enumerate(checked) if name in _SCOPED and scope == "window"), len(checked))
+    first = next((k for k, (_, argument) in enumerate(check_stages(stages)) if argument == "window"), len(stages))
     if first:
         signal, rate = prepare(signal, rate, stages[:first])
     after = prepared_rate(rate, stages[first:])
@@ -216,7 +231,7 @@ def label_windows(
 def prepared_rate(rate: float, stages: Stages) -> float:
     """Sampling rate in Hz after ``stages``."""
     for name, argument in check_stages(stages):
-        rate = float(argument) if name in _RESAMPLE else rate
+        rate = float(argument) if STAGES[name].apply in RESAMPLING else rate
     return rate
 
 
@@ -240,56 +255,23 @@ def _check_stage(stage: Any) -> tuple[str, Any]:
     name, argument = next(iter(stage.items()))
     if name not in STAGES:
         raise InputError(f"unknown preparation stage {name!r}; {choose(str(name), STAGES)}")
-    if name in _RESAMPLE:
-        _number(name, argument, "a positive rate in Hz", positive=True)
-    elif name in _BANDPASS:
-        pair = list(argument) if isinstance(argument, Sequence) and not isinstance(argument, str) else []
-        if len(pair) != 2 or not all(isinstance(v, int | float) for v in pair) or not 0 < pair[0] < pair[1]:
-            raise InputError(f"preparation stage {name} has {argument!r}; give [low, high] in Hz with 0 < low < high")
-        argument = pair
-    elif name in _SCOPED:
-        if argument not in SCOPES:
-            raise InputError(f"preparation stage {name} has {argument!r}; choose {' or '.join(SCOPES)}")
-    else:
-        _number(name, argument, "a number")
+    if not STAGES[name].accepts(argument):
+        raise InputError(f"preparation stage {name} has {argument!r}; give {STAGES[name].accepted}")
     return name, argument
-
-
-def _compiled(name: str, argument: Any, rate: float) -> Callable[[np.ndarray, float], tuple[np.ndarray, float]]:
-    if name in _RESAMPLE:
-        return lambda signal, rate: _RESAMPLE[name](signal, rate, float(argument))
-    if name in _BANDPASS:
-        low, high = argument
-        if high >= rate / 2:
-            raise InputError(
-                f"preparation stage {name}: {high:g} Hz is not below half the sampling rate ({rate:g} Hz) at that "
-                "stage; lower it or resample before"
-            )
-        return lambda signal, rate: _BANDPASS[name](signal, rate, low, high)
-    if name in _SCOPED:
-        return _SCOPED[name]
-    return lambda signal, rate: scale(signal, rate, float(argument))
-
-
-def _number(name: str, value: Any, wanted: str, positive: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise InputError(f"preparation stage {name} has {value!r}; give {wanted}")
-    if positive and value <= 0:
-        raise InputError(f"preparation stage {name} has {value!r}; give {wanted}")
 
 
 def _resampled_length(n: int, rate: float, target: float) -> int:
     return max(1, round(n * target / rate))
 
 
-def _long_enough(name: str, signal: np.ndarray, padding: int, rate: float) -> None:
+def _check_fit(name: str, signal: np.ndarray, rate: float, band: Sequence[float], padding: int) -> None:
+    if band[1] >= rate / 2:
+        raise InputError(
+            f"preparation stage {name}: {band[1]:g} Hz is not below half the sampling rate ({rate:g} Hz) at that "
+            "stage; lower it or resample before"
+        )
     if signal.shape[-1] <= padding:
         raise InputError(
             f"preparation stage {name} needs more than {padding / rate:.3g} s of signal, found "
             f"{signal.shape[-1] / rate:.3g} s; prepare whole recordings or give longer ones"
         )
-
-
-@lru_cache(maxsize=32)
-def _fir_taps(low: float, high: float, rate: float) -> np.ndarray:
-    return sps.firwin(FIR_ORDER + 1, [low, high], pass_zero="bandpass", fs=rate)

@@ -12,9 +12,9 @@ EEG and ECG; ``fog`` a walk that freezes, with EEG and EMG (``electrophysiology`
 sensors, and one heart shows in both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -23,20 +23,11 @@ from scipy.ndimage import gaussian_filter1d
 from benchmark.config.options import option
 from benchmark.config.schema import DataOptions, SplitOptions
 from benchmark.data import fields
-from benchmark.data.base import Dataset, SubjectWindows
-from benchmark.data.signals.preparation import (
-    Stages,
-    check_stages,
-    label_windows,
-    prepare_windows,
-    prepared_rate,
-    prepared_unit,
-    starts_of,
-)
-from benchmark.data.signals.spec import SignalSpec
+from benchmark.data.base import Dataset, Recording
+from benchmark.data.signals.preparation import label_windows, starts_of
 from benchmark.data.simulated import body, electrophysiology, sensors, shapes
 from benchmark.data.simulated.body import FLUCTUATION_SECONDS, LATENT_RATE, Latent, slow
-from benchmark.data.simulated.electrophysiology import LEVELS, States
+from benchmark.data.simulated.electrophysiology import States
 from benchmark.data.simulated.shapes import SESSION, SHAPES, Shape, published_stages
 
 PAUSE_SECONDS = 12.0  # before each condition
@@ -97,8 +88,14 @@ class SimulatedOptions(DataOptions):
     @property
     def shape(self) -> Shape:
         """The shape, with the options that replace its values."""
+        shape = SHAPES[self.like]
+        rates = {"ecg": self.ecg_rate, "ppg": self.ppg_rate}
+        sensors = {
+            modality: replace(sensor, rate=rates.get(modality) or sensor.rate)
+            for modality, sensor in shape.sensors.items()
+        }
         given = {name: getattr(self, name) for name in ("subjects", "condition_seconds", "seconds", "stride")}
-        return replace(SHAPES[self.like], **{name: value for name, value in given.items() if value is not None})
+        return replace(shape, sensors=sensors, **{name: value for name, value in given.items() if value is not None})
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:
@@ -120,6 +117,7 @@ class Simulated(Dataset):
     """Recordings of simulated subjects, two modalities at once; nothing to download, the same in every run."""
 
     Options = SimulatedOptions
+    options: SimulatedOptions
     name = "simulated"
     modalities: tuple[str, ...] = ("ecg", "ppg")
     licence = "none needed: made by this program"
@@ -128,67 +126,36 @@ class Simulated(Dataset):
     code = (shapes, body, sensors, electrophysiology)
 
     def __init__(self, options: SimulatedOptions):
-        self.like: str | None = options.like
         self.shape = shape = options.shape
+        self.sensors, self.classes, self.seconds = shape.sensors, shape.classes, shape.seconds
+        self.modalities = tuple(shape.sensors)
+        super().__init__(options)
+        self.like = options.like
         if options.like:
             self.name = f"simulated-{options.like}"
-        self.modalities = tuple(shape.rates)
-        self.classes = shape.classes
-        self.seconds = shape.seconds
-        self.stride = shape.seconds if options.like == "isruc" else shape.stride
-        self.condition_seconds = shape.condition_seconds
-        self.effect, self.noise, self.seed = options.effect, options.noise, options.seed
-        given_rates = {"ecg": options.ecg_rate, "ppg": options.ppg_rate}
-        self.rates = {modality: given_rates.get(modality) or rate for modality, rate in shape.rates.items()}
-        self.stages: dict[str, Stages] = {}
-        for modality in self.modalities:
-            given: Stages | None = getattr(options, modality)
-            self.stages[modality] = published_stages(shape, modality) if given is None else given
+        for modality, stages in self.stages.items():
+            self.stages[modality] = published_stages(shape, modality) if stages is None else stages
 
-    def subjects(self) -> Sequence[str]:
+    def found(self) -> Sequence[str]:
         return [f"S{number:03d}" for number in range(self.shape.subjects)]
 
-    def spec(self, modality: str) -> SignalSpec:
-        rate = prepared_rate(self.rates[modality], self.stages[modality])
-        unit = prepared_unit(self.shape.units[modality], self.stages[modality])
-        return SignalSpec(modality, self.shape.channels[modality], rate, round(self.seconds * rate), unit)
-
-    def key(self) -> Mapping[str, Any]:
-        # The number of subjects is left out: subject k is the same among any number of them.
-        return {
-            "like": self.like,
-            "condition_seconds": self.condition_seconds,
-            "seconds": self.seconds,
-            "stride": self.stride,
-            "effect": self.effect,
-            "noise": self.noise,
-            "seed": self.seed,
-            "rates": self.rates,
-            "stages": [[modality, check_stages(stages)] for modality, stages in self.stages.items()],
-        }
-
-    def read(self, subject: str) -> SubjectWindows:
+    def recordings(self, subject: str) -> Iterator[Recording]:
         session = self.simulate(subject)
         starts, label = self._windows(session)
-        signals = {}
-        for modality in self.modalities:
-            signals[modality], _ = prepare_windows(
-                session.signals[modality], session.rate[modality], self.stages[modality], starts, self.seconds
-            )
-        return SubjectWindows(signals, label, starts, np.full(len(label), subject))
+        yield Recording(subject, session.signals, label, starts)
 
     def _windows(self, session: Session) -> tuple[np.ndarray, np.ndarray]:
         """Seconds at which the windows begin, and their classes."""
         if self.like == "isruc":
-            starts = MARGIN_SECONDS + self.seconds * np.arange(int(self.condition_seconds / self.seconds + 1e-9))
+            starts = MARGIN_SECONDS + self.seconds * np.arange(int(self.shape.condition_seconds / self.seconds + 1e-9))
             return starts, (session.states.at(starts + self.seconds / 2) > 0).astype(np.int64)
         if self.like == "fog":
-            starts = MARGIN_SECONDS + starts_of(self.condition_seconds, self.seconds, self.stride)
+            starts = MARGIN_SECONDS + starts_of(self.shape.condition_seconds, self.seconds, self.shape.stride)
             frozen = session.states.at(np.arange(round(session.duration * LABEL_RATE)) / LABEL_RATE)
             label, clear = label_windows(frozen, LABEL_RATE, starts, self.seconds, LABEL_SHARE)
             return starts[clear], label[clear]
         order = sorted(session.onset, key=lambda state: session.onset[state])
-        steps = [starts_of(self._condition_seconds(state), self.seconds, self.stride) for state in order]
+        steps = [starts_of(self._condition_seconds(state), self.seconds, self.shape.stride) for state in order]
         starts = np.concatenate([session.onset[state] + step for state, step in zip(order, steps, strict=True)])
         label = np.repeat([self.classes.index(state) for state in order], [len(step) for step in steps])
         return starts, label.astype(np.int64)
@@ -196,19 +163,20 @@ class Simulated(Dataset):
     def _condition_seconds(self, state: str) -> float:
         """How long a condition of the session lasts."""
         share = WESAD_SHARES[state] if self.like == "wesad" else 1.0
-        return self.seconds + share * (self.condition_seconds - self.seconds)
+        return self.seconds + share * (self.shape.condition_seconds - self.seconds)
 
     def simulate(self, subject: str) -> Session:
         """The subject's whole session: its beats and both sensors' signals."""
         number = int(subject[1:])
         # A stream for the body and one per sensor: another sensor changes neither the beats nor the other signals.
         rng, *streams = (
-            np.random.default_rng(np.random.SeedSequence([self.seed, number, stream]))
+            np.random.default_rng(np.random.SeedSequence([self.options.seed, number, stream]))
             for stream in range(1 + len(self.modalities))
         )
         states, duration, lead = self._states(rng)
         segments = states.segments()
-        latent = body.latent_state(rng, segments, duration, self.effect, lead)
+        effect = self.options.effect
+        latent = body.latent_state(rng, segments, duration, effect, lead)
         arousal = np.zeros(len(latent.heart_rate))
         if self.like in ("isruc", "fog"):
             arousal = slow(rng, len(arousal), FLUCTUATION_SECONDS, LATENT_RATE)
@@ -219,36 +187,24 @@ class Simulated(Dataset):
         weights = self._weights(rng, states, time)
         signals: dict[str, np.ndarray] = {}
         for modality, stream in zip(self.modalities, streams, strict=True):
-            rate, noise = self.rates[modality], self.noise
+            sensor, rate, noise = self.sensors[modality], self.sensors[modality].rate, self.options.noise
             if modality == "ecg":
                 restless = self._restlessness(states, time)
                 millivolts = sensors.ecg(stream, latent, breath, beats, rate, duration, noise, restless)
-                signals["ecg"] = (1e3 if self.shape.units["ecg"] == "uV" else 1.0) * millivolts
+                signals["ecg"] = (1e3 if sensor.unit == "uV" else 1.0) * millivolts
             elif modality == "ppg":
                 signals["ppg"] = sensors.ppg(stream, latent, breath, feet, rate, duration, noise)
             elif modality == "eeg":
                 signals["eeg"] = electrophysiology.eeg(
-                    stream,
-                    self.shape.channels["eeg"],
-                    states,
-                    weights,
-                    LEVELS["sleep" if self.like == "isruc" else "gait"],
-                    arousal,
-                    LATENT_RATE,
-                    beats,
-                    rate,
-                    duration,
-                    self.effect,
-                    noise,
+                    stream, sensor.channels, states, weights, arousal, beats, rate, duration, effect, noise
                 )
             else:
-                signals["emg"] = electrophysiology.emg(
-                    stream, weights[1], LATENT_RATE, beats, rate, duration, self.effect, noise
-                )
+                signals["emg"] = electrophysiology.emg(stream, weights[1], beats, rate, duration, effect, noise)
         onset: dict[str, float] = {}
         for state, at in segments:
             onset.setdefault(state, at)
-        return Session(signals, self.rates, beats, feet, onset, latent, duration, states)
+        rates = {modality: sensor.rate for modality, sensor in self.sensors.items()}
+        return Session(signals, rates, beats, feet, onset, latent, duration, states)
 
     def _weights(self, rng: np.random.Generator, states: States, time: np.ndarray) -> np.ndarray:
         """(states, len(time)), how much of each state the brain and the muscles are in; no rows for a session."""
@@ -265,16 +221,16 @@ class Simulated(Dataset):
         if self.like != "isruc":
             return None
         levels = np.log([RESTLESS[name] for name in states.names])
-        return np.exp(levels.mean() + self.effect * (levels - levels.mean()))[states.at(time)]
+        return np.exp(levels.mean() + self.options.effect * (levels - levels.mean()))[states.at(time)]
 
     def _states(self, rng: np.random.Generator) -> tuple[States, float, float]:
         """The body's states, the seconds of the recording, and how long before a state's onset the body changes."""
         if self.like == "isruc":
-            epochs = int(self.condition_seconds / self.seconds + 1e-9)
+            epochs = int(self.shape.condition_seconds / self.seconds + 1e-9)
             duration = 2 * MARGIN_SECONDS + epochs * self.seconds
             return electrophysiology.night(rng, epochs, self.seconds, MARGIN_SECONDS), duration, 0.0
         if self.like == "fog":
-            duration = 2 * MARGIN_SECONDS + self.condition_seconds
+            duration = 2 * MARGIN_SECONDS + self.shape.condition_seconds
             return electrophysiology.walk(rng, duration), duration, 0.0
         order = ["baseline", *rng.permutation(["stress", "amusement"]).tolist()]
         onset, at = [], MARGIN_SECONDS

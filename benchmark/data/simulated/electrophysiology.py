@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import signal as sps
 
-from benchmark.data.simulated.body import slow
+from benchmark.data.simulated.body import LATENT_RATE, slow
 
 BANDS = {
     "delta": (0.5, 4.0),
@@ -35,18 +35,14 @@ SCALP = {
     "muscle": {"F": 1.2, "C": 0.7, "O": 0.9},
 }
 # Root mean square of each band in uV, by state; and how often a minute the eyes blink.
-LEVELS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
-    "sleep": {
-        "W": {"delta": 9, "theta": 6.0, "alpha": 8.5, "sigma": 2.6, "beta": 4.4, "muscle": 2.6, "blinks": 6},
-        "N1": {"delta": 10, "theta": 8, "alpha": 5.8, "sigma": 2.8, "beta": 3.7, "muscle": 1.8, "blinks": 1},
-        "N2": {"delta": 13, "theta": 8.5, "alpha": 4.9, "sigma": 4.5, "beta": 3.0, "muscle": 1.5, "blinks": 0},
-        "N3": {"delta": 24, "theta": 9, "alpha": 4.4, "sigma": 3.8, "beta": 2.6, "muscle": 1.3, "blinks": 0},
-        "REM": {"delta": 9.5, "theta": 8, "alpha": 5.4, "sigma": 2.5, "beta": 3.8, "muscle": 1.3, "blinks": 4},
-    },
-    "gait": {
-        "walking": {"delta": 14, "theta": 5.8, "alpha": 6.0, "sigma": 3.2, "beta": 5.2, "muscle": 7, "blinks": 12},
-        "freezing": {"delta": 11, "theta": 14, "alpha": 3.8, "sigma": 4.0, "beta": 12, "muscle": 8, "blinks": 12},
-    },
+LEVELS: Mapping[str, Mapping[str, float]] = {
+    "W": {"delta": 9, "theta": 6.0, "alpha": 8.5, "sigma": 2.6, "beta": 4.4, "muscle": 2.6, "blinks": 6},
+    "N1": {"delta": 10, "theta": 8, "alpha": 5.8, "sigma": 2.8, "beta": 3.7, "muscle": 1.8, "blinks": 1},
+    "N2": {"delta": 13, "theta": 8.5, "alpha": 4.9, "sigma": 4.5, "beta": 3.0, "muscle": 1.5, "blinks": 0},
+    "N3": {"delta": 24, "theta": 9, "alpha": 4.4, "sigma": 3.8, "beta": 2.6, "muscle": 1.3, "blinks": 0},
+    "REM": {"delta": 9.5, "theta": 8, "alpha": 5.4, "sigma": 2.5, "beta": 3.8, "muscle": 1.3, "blinks": 4},
+    "walking": {"delta": 14, "theta": 5.8, "alpha": 6.0, "sigma": 3.2, "beta": 5.2, "muscle": 7, "blinks": 12},
+    "freezing": {"delta": 11, "theta": 14, "alpha": 3.8, "sigma": 4.0, "beta": 12, "muscle": 8, "blinks": 12},
 }
 BETWEEN_SUBJECTS = 0.20  # standard deviation of the log amplitude of a band
 SLOW_CHANGE = 0.25  # the same, within a subject, over some ten seconds
@@ -130,9 +126,7 @@ def eeg(
     channels: Sequence[str],
     states: States,
     weights: np.ndarray,
-    levels: Mapping[str, Mapping[str, float]],
     arousal: np.ndarray,
-    latent_rate: float,
     beats: np.ndarray,
     rate: float,
     duration: float,
@@ -144,23 +138,22 @@ def eeg(
     Parameters
     ----------
     channels : names whose first letter is the place (F, C, O) and whose digit is odd on the left.
-    weights : (S, L) at ``latent_rate`` Hz, how much of each state the body is in; columns add up to 1.
-    levels : by state, the root mean square of each of ``BANDS`` in uV and the ``blinks`` a minute.
-    arousal : (L,) at ``latent_rate`` Hz, of about unit variance; the heart follows it too.
+    weights : (S, L) at ``LATENT_RATE``, how much of each state the body is in; columns add up to 1.
+    arousal : (L,) at ``LATENT_RATE``, of about unit variance; the heart follows it too.
     beats : (K,) seconds of the heart's beats.
     effect : how far the states' levels lie apart; 0 gives all the same.
     noise : scales blinks, drift and the noise of the electrodes.
     """
     n = round(duration * rate)
     out = np.zeros((len(channels), n), dtype=np.float32)
-    latent_time = np.arange(len(arousal)) / latent_rate
+    latent_time = np.arange(len(arousal)) / LATENT_RATE
     time = np.arange(n) / rate
     place = [channel[0] for channel in channels]
     side = [0 if int(channel[1:]) % 2 else 1 for channel in channels]
     for band, (low, high) in BANDS.items():
-        logs = np.log([levels[name][band] for name in states.names])
+        logs = np.log([LEVELS[name][band] for name in states.names])
         logs = logs.mean() + effect * (logs - logs.mean())
-        wandering = BETWEEN_SUBJECTS * rng.standard_normal() + SLOW_CHANGE * slow(rng, len(arousal), 10.0, latent_rate)
+        wandering = BETWEEN_SUBJECTS * rng.standard_normal() + SLOW_CHANGE * slow(rng, len(arousal), 10.0, LATENT_RATE)
         amplitude = np.interp(time, latent_time, np.exp(logs @ weights + wandering + AROUSAL[band] * arousal))
         sections = sps.butter(2, (low, min(high, 0.45 * rate)), btype="bandpass", fs=rate, output="sos")
         for hemisphere in (0, 1):
@@ -169,7 +162,7 @@ def eeg(
             source = source.astype(np.float32)
             for row, (where, here) in enumerate(zip(place, side, strict=True)):
                 out[row] += np.float32(SCALP[band][where] * (0.85 if here == hemisphere else 0.53)) * source
-    blinks = np.array([levels[name]["blinks"] for name in states.names])
+    blinks = np.array([LEVELS[name]["blinks"] for name in states.names])
     blinks = np.exp(np.log(blinks + 0.5).mean() * (1 - effect) + effect * np.log(blinks + 0.5)) - 0.5
     _add_blinks(rng, out, place, states, np.maximum(blinks, 0.0), rate, noise)
     for k in np.rint(beats * rate).astype(np.int64):  # the field of the heart, the same at all electrodes
@@ -184,7 +177,6 @@ def eeg(
 def emg(
     rng: np.random.Generator,
     severity: np.ndarray,
-    latent_rate: float,
     beats: np.ndarray,
     rate: float,
     duration: float,
@@ -195,12 +187,12 @@ def emg(
 
     Parameters
     ----------
-    severity : (L,) at ``latent_rate`` Hz, in [0, 1]: 0 walks, 1 is frozen.
+    severity : (L,) at ``LATENT_RATE``, in [0, 1]: 0 walks, 1 is frozen.
     beats : (K,) seconds of the heart's beats, which the electrodes of the leg pick up a little.
     effect : 0 leaves the gait as it is; 1 freezes it as described.
     """
     n = round(duration * rate)
-    time, latent_time = np.arange(n) / rate, np.arange(len(severity)) / latent_rate
+    time, latent_time = np.arange(n) / rate, np.arange(len(severity)) / LATENT_RATE
     frozen = np.clip(FREEZES * effect * np.interp(time, latent_time, severity), 0.0, 1.0)
     own_stride = STRIDE_RATE * np.exp(0.10 * rng.standard_normal())
     stride = np.cumsum(own_stride * np.exp(0.06 * slow(rng, n, 3.0, rate))) / rate + rng.uniform()

@@ -4,33 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.data import registry
-from benchmark.data.signals.preparation import DEFAULTS, Stages
+from benchmark.data.base import Sensor
+from benchmark.data.signals.preparation import Stages
 
 
 @dataclass(frozen=True)
 class Shape:
     """What a simulated data set looks like, unless its options say otherwise."""
 
-    source: str | None  # the data set whose preparation it has
+    source: str  # the data set whose preparation it has
     classes: tuple[str, ...]
     subjects: int
     condition_seconds: float
     seconds: float
     stride: float
-    rates: Mapping[str, float]  # Hz, by modality, before preparation
-    channels: Mapping[str, tuple[str, ...]]
-    units: Mapping[str, str]
+    sensors: Mapping[str, Sensor]
 
 
 SESSION = ("baseline", "stress", "amusement")
 ELECTRODES = ("F3", "C3", "O1", "F4", "C4", "O2")
-HEART = {"ecg": "mV", "ppg": "au"}
 SHAPES: Mapping[str | None, Shape] = {
     None: Shape(
-        None, SESSION, 24, 100.0, 10.0, 10.0, {"ecg": 250, "ppg": 64}, {"ecg": ("II",), "ppg": ("PPG",)}, HEART
+        "wesad", SESSION, 24, 100.0, 10.0, 10.0, {"ecg": Sensor(("II",), 250, "mV"), "ppg": Sensor(("PPG",), 64, "au")}
     ),
     "wesad": Shape(
-        "wesad", SESSION, 15, 300.0, 60.0, 15.0, {"ecg": 700, "ppg": 64}, {"ecg": ("ECG",), "ppg": ("BVP",)}, HEART
+        "wesad", SESSION, 15, 300.0, 60.0, 15.0, {"ecg": Sensor(("ECG",), 700, "mV"), "ppg": Sensor(("BVP",), 64, "au")}
     ),
     "isruc": Shape(
         "isruc",
@@ -39,9 +37,7 @@ SHAPES: Mapping[str | None, Shape] = {
         900.0,
         30.0,
         30.0,
-        {"eeg": 200, "ecg": 200},
-        {"eeg": ELECTRODES, "ecg": ("X2",)},
-        {"eeg": "uV", "ecg": "uV"},
+        {"eeg": Sensor(ELECTRODES, 200, "uV"), "ecg": Sensor(("X2",), 200, "uV")},
     ),
     "fog": Shape(
         "fog",
@@ -50,15 +46,11 @@ SHAPES: Mapping[str | None, Shape] = {
         120.0,
         3.0,
         1.5,
-        {"eeg": 500, "emg": 500},
-        {"eeg": ELECTRODES, "emg": ("EMG1", "EMG2", "EMG3")},
-        {"eeg": "uV", "emg": "uV"},
+        {"eeg": Sensor(ELECTRODES, 500, "uV"), "emg": Sensor(("EMG1", "EMG2", "EMG3"), 500, "uV")},
     ),
 }
 
 
 def published_stages(shape: Shape, modality: str) -> Stages:
-    """The preparation of the data set that is imitated; without one, the modality's own."""
-    if shape.source is None:
-        return DEFAULTS[modality]
+    """The preparation of the data set that is imitated."""
     return getattr(registry.options_class(shape.source)(), modality)

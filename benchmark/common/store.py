@@ -1,4 +1,4 @@
-"""The feature store: a file for each key, written once, mapped by all who read it, checked before it is believed.
+"""A store of arrays: a file for each key, written once, mapped by all who read it, checked before it is believed.
 
 ``<digest of the key>.arrow`` is Arrow IPC: a row per window, a fixed-size list column per array, record batches of some
 32 MiB. The schema's metadata says what the file is, each batch's own what it cost and the CRC-32 of its columns. A file
@@ -35,7 +35,6 @@ IN_MEMORY = 64 << 20  # bytes of rows that are worth gathering at once
 MARKED = 3600.0  # seconds between two marks of use: a mark makes other processes check the file again
 _GARBLED = (pa.ArrowException, OSError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
 
-Arrays = Mapping[str, np.ndarray]
 _checked: dict[Path, tuple[int, ...]] = {}  # files whose every value this process has held against its checksum
 
 
@@ -84,8 +83,8 @@ class Entry(dict[str, list[Tensor]]):
         with path.open("rb") as file:
             self.state = state(file.fileno())
             try:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self._parse(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))))
+                self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._parse(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._mapped))))
             except _GARBLED as error:
                 raise Damaged(f"not a whole file of the store: {' '.join(str(error).split())[:120]}") from None
 
@@ -124,6 +123,7 @@ class Entry(dict[str, list[Tensor]]):
                 if zlib.crc32(chunk.flatten().view(torch.uint8).numpy().data) != checksums[name]:
                     raise Damaged(f"{name}, windows {row} to {row + len(chunk) - 1}: the checksum does not match")
                 row += len(chunk)
+        self._mapped.madvise(mmap.MADV_DONTNEED)  # what was read stays the system's, and is no memory of this process
 
 
 class Rows:
@@ -176,7 +176,7 @@ class Writer:
         self._batches, self._size, self._seconds = list[dict[str, np.ndarray]](), 0, 0.0
         self._deviations: dict[str, Deviation] = {}
 
-    def add(self, batch: Arrays, seconds: float = 0.0) -> None:
+    def add(self, batch: Mapping[str, np.ndarray], seconds: float = 0.0) -> None:
         """Arrays (B, ...) of the next B windows, the same ones each time. ``seconds``: what computing them took."""
         self._batches.append({})
         for name, values in batch.items():
@@ -236,7 +236,7 @@ class Store:
         try:
             entry = Entry(path)
             if digest(entry.key) != path.stem:
-                raise Damaged("it holds the features of another key")
+                raise Damaged("it holds what belongs to another key")
             if _checked.get(path) != entry.state:
                 entry.verify()
         except (FileNotFoundError, Damaged) as error:
@@ -267,7 +267,7 @@ class Store:
             raise RunError(f"{self.root}: the disk is full; {room}; what was finished is kept") from None
 
     def written(self, key: Mapping[str, Any]) -> Entry:
-        """The entry that was just written, read back; RunError where that is not what was written."""
+        """The entry of ``key``, which was written before; RunError where that is not what is read."""
         if (entry := self.open(key)) is None:
             raise RunError(f"{self.path(key)}: what was written is not what is read; check the disk or move the cache")
         return entry
