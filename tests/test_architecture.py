@@ -63,7 +63,7 @@ def test_the_import_rule_fails_for_a_room_that_reaches_up(room, line, tmp_path):
 
 
 def test_the_configuration_goes_down_only(small):
-    """Every call that hands a configuration on, in a plan's preview and in a trial, goes to the same room or a lower one."""
+    """Every call that hands a configuration on, in a preview and in a trial, goes to the same room or a lower one."""
     order, climbs, edges = layers(), set(), set()
 
     def room(module: str) -> str | None:
@@ -93,7 +93,7 @@ def test_no_file_is_long_without_a_reason():
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             if len(text.splitlines()) > LONGEST:
-                assert "One file because" in text, f"{path} has more than {LONGEST} lines and no reason in its docstring"
+                assert "One file because" in text, f"{path}: more than {LONGEST} lines and no reason in its docstring"
 
 
 def test_no_room_but_the_bridges_own_names_the_bridge():

@@ -66,7 +66,14 @@ def test_the_command_prints_it_and_runs_nothing(tmp_path):
     words = [*SMALL, f"results={tmp_path}/results", f"cache={tmp_path}/cache", "--plan"]
     done = subprocess.run([sys.executable, "-m", "benchmark", *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for part in ("bridge-fold0", "12", "into the head", "the whole new model", "features of a subject", "estimated time"):
+    for part in (
+        "bridge-fold0",
+        "12",
+        "into the head",
+        "the whole new model",
+        "features of a subject",
+        "estimated time",
+    ):
         assert part in done.stdout
     assert not (tmp_path / "results").exists()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["data"]

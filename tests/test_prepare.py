@@ -94,9 +94,7 @@ def test_local_weights_do_not_depend_on_the_direction(small, tmp_path):
 
 @pytest.mark.parametrize("training", ["probe", "finetune"])
 def test_after_preparing_on_a_cluster_all_of_it_is_there(small, tmp_path, training, seen):
-    config = changed(
-        folds(small, 2, tmp_path), teacher={"training": training, "epochs": 1}, new={"weights": "local"}
-    )
+    config = changed(folds(small, 2, tmp_path), teacher={"training": training, "epochs": 1}, new={"weights": "local"})
     config = changed(config, pretraining={"steps": 3})
     before = prepare.cached(config, range(2)).counts
     assert {what: there for what, (there, _) in before.items()} == dict.fromkeys(before, 0)

@@ -94,12 +94,17 @@ def test_tables_are_compacted_however_the_run_ends(tmp_path):
         "prediction": [1, 1],
         "teacher_prediction": [0, 1],
     }
-    with pytest.raises(KeyboardInterrupt), recording(claim, CARDS) as recorder:
-        recorder.table("positions", [{"trial_id": "p", "fold": 0, "quality": 0.5}])
-        recorder.trial(row("a"))
-        recorder.trial(row("b", stage="final"), predictions)
-        recorder.trial(row("a", rank=8))
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with recording(claim, CARDS) as recorder:
+            recorder.table("positions", [{"trial_id": "p", "fold": 0, "quality": 0.5}])
+            recorder.trial(row("a"))
+            recorder.trial(row("b", stage="final"), predictions)
+            recorder.trial(row("a", rank=8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     schema = row_schema(CARDS.values())
     table = read_parquet(claim / "trials.parquet", schema)
     assert table["trial_id"].to_list() == ["a", "b"]

@@ -167,9 +167,7 @@ def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
     done = start(folder, "two_stage", *words, "search.scheduler=median", "bridge.population=2")
     assert done.returncode == 0, done.stderr
     run = folder / "results" / "two_stage"
-    seen = read_parquet(
-        run / "positions.parquet", types_of(folders.read_methods(run)["bridge"].tables["positions"])
-    )
+    seen = read_parquet(run / "positions.parquet", types_of(folders.read_methods(run)["bridge"].tables["positions"]))
     chosen = seen.filter("chosen").row(0, named=True)
     assert chosen["quality"] == seen["quality"].max()
     similar = seen.filter(pl.col("bridge_input") == chosen["bridge_input"])["similarity"]

@@ -59,7 +59,7 @@ def test_numbers_of_subjects_are_taken_as_they_are():
 def test_in_k_folds_every_subject_is_tested_exactly_once(n_subjects: int, folds: int):
     subject = windows_of(n_subjects)
     splits = make_splits(subject, {**KFOLD, "folds": folds}, seed=1)
-    assert [split.fold for split in splits] == list(range(folds))
+    assert [split.name for split in splits] == [f"fold{k}" for k in range(folds)]
     tested = Counter(one for split in splits for one in members(split, subject)["test"])
     assert tested == dict.fromkeys(range(n_subjects), 1)
     sizes = [len(members(split, subject)["test"]) for split in splits]

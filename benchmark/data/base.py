@@ -213,10 +213,6 @@ class PairedWindows:
     def __len__(self) -> int:
         return len(self.label)
 
-    def batches(self, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        for begin in range(0, len(indices), size):
-            yield indices[begin : begin + size]
-
     def side(self, modality: str) -> Windows:
         """The windows of a modality, be it the old or the new one."""
         return self.old if self.old.spec.modality == modality else self.new

@@ -24,7 +24,6 @@ class Split:
     pair: np.ndarray
     test: np.ndarray
     name: str
-    fold: int | None = None
     leakage: str = "none"
 
     def parts(self) -> dict[str, np.ndarray]:
@@ -70,7 +69,7 @@ def make_splits(subject: np.ndarray, options: SplitOptions, seed: int, moments: 
     order = rng.permutation(np.unique(subject))
     allowed, gap = "none", 0.0
     if kind == "subjects":
-        splits = [_split(subject, _deal(order, _sizes(len(order), _wanted(options), "the data set")), kind, None)]
+        splits = [_split(subject, _deal(order, _sizes(len(order), _wanted(options), "the data set")), kind)]
     elif kind == "kfold":
         splits = _kfold(subject, order, options, options.folds)
     elif kind == "leave-one-subject-out":
@@ -80,7 +79,7 @@ def make_splits(subject: np.ndarray, options: SplitOptions, seed: int, moments: 
             raise InputError("data.split.kind=blocked needs the times of the windows; choose another kind")
         splits, allowed, gap = [_blocked(subject, options, rng, moments)], "subjects", moments.seconds
     elif units == "subjects":
-        splits = [_split(subject, _deal(order, _published(len(order), options)), kind, None)]
+        splits = [_split(subject, _deal(order, _published(len(order), options)), kind)]
     else:
         allowed = "samples"
         dealt = _deal(rng.permutation(len(subject)), _published(len(subject), options))
@@ -146,7 +145,7 @@ def _kfold(subject: np.ndarray, order: np.ndarray, options: SplitOptions, folds:
         # The others, beginning right behind the test block: as the block moves on, the parts rotate with it.
         others = np.roll(order, -int(test[-1]) - 1)[: len(order) - len(test)]
         sizes = _sizes(len(others), rest, f"the data set without fold {fold}")
-        splits.append(_split(subject, {**_deal(others, sizes), "test": order[test]}, f"fold{fold}", fold))
+        splits.append(_split(subject, {**_deal(others, sizes), "test": order[test]}, f"fold{fold}"))
     return splits
 
 
@@ -200,10 +199,10 @@ def _deal(order: np.ndarray, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     return dict(zip(sizes, np.split(order[: ends[-1]], ends[:-1]), strict=True))
 
 
-def _split(subject: np.ndarray, members: Mapping[str, np.ndarray], name: str, fold: int | None) -> Split:
-    return _made({part: np.flatnonzero(np.isin(subject, members[part])) for part in PARTS}, name, fold)
+def _split(subject: np.ndarray, members: Mapping[str, np.ndarray], name: str) -> Split:
+    return _made({part: np.flatnonzero(np.isin(subject, members[part])) for part in PARTS}, name)
 
 
-def _made(indices: Mapping[str, np.ndarray], name: str, fold: int | None = None) -> Split:
+def _made(indices: Mapping[str, np.ndarray], name: str) -> Split:
     train, val, pair, test = (indices[part].astype(np.int64) for part in PARTS)
-    return Split(train, val, pair, test, name, fold)
+    return Split(train, val, pair, test, name)

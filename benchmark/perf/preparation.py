@@ -64,7 +64,7 @@ def read(source: str, subjects: int, epochs: int, folder: Path) -> None:
 
     options = {"like": "isruc", "subjects": subjects, "condition_seconds": 30.0 * epochs}
     windows = cache.load(registry.build("simulated", options), "eeg", "ecg", folder, progress=False)
-    for part in windows.batches(np.arange(len(windows)), 64):
+    for part in np.array_split(np.arange(len(windows)), -(-len(windows) // 64)):
         windows.old.take(part)
         windows.new.take(part)
     print("ready", flush=True)
