@@ -218,7 +218,7 @@ def test_code_in_a_pickle_is_not_run(how: str, tmp_path: Path, monkeypatch: pyte
 
 def test_a_config_object_beside_the_weights_is_named(tmp_path: Path) -> None:
     torch.save({"model_state_dict": tiny("labram").state_dict(), "model_config": FOG_EEG}, tmp_path / "w.pt")
-    assert "benchmark.signals.SignalSpec" in refusal(tmp_path / "w.pt")
+    assert "benchmark.data.signals.spec.SignalSpec" in refusal(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

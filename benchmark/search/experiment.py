@@ -84,6 +84,9 @@ def _run_study(config: Config, study: Study, blocks: Blocks, dataset: str, folde
                 failure_config=tune.FailureConfig(max_failures=config.search.max_failures),
             ),
         ).fit()
+    shutil.rmtree(
+        store / study.name, ignore_errors=True
+    )  # rows are recorded; nothing is read back from Ray's own files
 
 
 def _preselected(config: Config, study: Study, recorder: Recorder) -> Mapping[str, Any]:
