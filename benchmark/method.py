@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.config.options import Blocks
 from benchmark.encoders.base import Encoder
 from benchmark.encoders.registry import parameter_count
 from benchmark.frozen.task import Task
@@ -162,32 +161,6 @@ class Method(ABC):
     def close(self) -> None:
         """Let go of what outlives the object, such as a process group; called however the trial ended."""
         return None
-
-
-class SpaceRecorder:
-    """Stands in for an Optuna trial to learn what a search space asks for; a ``fixed`` option has its one value."""
-
-    def __init__(self, fixed: Mapping[str, Any]):
-        self.found: dict[str, Sequence[Any]] = {name: [value] for name, value in fixed.items() if value is not None}
-
-    def _ask(self, name: str, values: Sequence[Any]) -> Any:
-        return self.found.setdefault(name, values)[0]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._ask(name, list(choices))
-
-    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> Any:
-        return self._ask(name, range(low, high + 1))
-
-    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:
-        return self._ask(name, [low, high])
-
-
-def recorded_space(space: Any, options: Mapping[str, Any], blocks: Blocks) -> Mapping[str, Sequence[Any]]:
-    """The values of every option over a search space (a module with ``space``); of a float, its two ends."""
-    recorder = SpaceRecorder(options)
-    space.space(recorder, blocks)
-    return recorder.found
 
 
 def copied(module: torch.nn.Module) -> dict[str, Tensor]:

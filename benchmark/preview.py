@@ -23,7 +23,7 @@ from benchmark.encoders import registry as encoders
 from benchmark.frozen.prepare import Cached, cached
 from benchmark.frozen.task import load_data
 from benchmark.frozen.weights import Side, options_of, shapes
-from benchmark.method import ForwardSeconds, recorded_space
+from benchmark.method import ForwardSeconds
 from benchmark.plan import Plan, describe, make_plan, window_counts
 from benchmark.run import check_blocks
 
@@ -64,6 +64,32 @@ def _space(config: Config, name: str, blocks: Blocks) -> Mapping[str, Sequence[A
     if name in config.methods:
         return recorded_space(registry.search_space(name), options, blocks)
     return {option: [value] for option, value in options.items()}
+
+
+class SpaceRecorder:
+    """Stands in for an Optuna trial to learn what a search space asks for; a ``fixed`` option has its one value."""
+
+    def __init__(self, fixed: Mapping[str, Any]):
+        self.found: dict[str, Sequence[Any]] = {name: [value] for name, value in fixed.items() if value is not None}
+
+    def _ask(self, name: str, values: Sequence[Any]) -> Any:
+        return self.found.setdefault(name, values)[0]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._ask(name, list(choices))
+
+    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> Any:
+        return self._ask(name, range(low, high + 1))
+
+    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:
+        return self._ask(name, [low, high])
+
+
+def recorded_space(space: Any, options: Mapping[str, Any], blocks: Blocks) -> Mapping[str, Sequence[Any]]:
+    """The values of every option over a search space (a module with ``space``); of a float, its two ends."""
+    recorder = SpaceRecorder(options)
+    space.space(recorder, blocks)
+    return recorder.found
 
 
 def _studies(

@@ -8,8 +8,8 @@ import pytest
 from benchmark import registry
 from benchmark.config.options import Blocks
 from benchmark.frozen.task import load_data
-from benchmark.method import recorded_space
 from benchmark.plan import make_plan
+from benchmark.preview import recorded_space
 from tests.conftest import SMALL, changed
 
 

@@ -43,10 +43,11 @@ def prepare(config: Config, folds: Sequence[int], last_tokens: bool) -> float:
         run_jobs(jobs, config.cluster, text, add)
 
     weights = _local_weights(config, data, folds)
-    run(
-        [Job(f"{_modality(config, s)} {f}", _pretrain, (config, f, s)) for (s, _), f in weights.items()],
-        "local weights",
-    )
+    pretraining = [
+        Job(f"{_modality(config, side)}, fold {fold}", _pretrain, (config, fold, side))
+        for (side, _), fold in weights.items()
+    ]
+    run(pretraining, "local weights")
     extractions = {
         side: [
             Job(f"{_modality(config, side)} of {data.subjects[one.subject]}, fold {one.fold}", _extract, (config, one))

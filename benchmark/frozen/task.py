@@ -65,9 +65,12 @@ class Task:
         """The same task for a transfer method: any label that it asks for is an error."""
         _ = self.head, self.new  # shared, not computed again by the copy
         blind = copy.copy(self)
-        blind.data = replace(self.data, label=np.full_like(self.data.label, -1))
-        blind.blind = True
+        blind.data, blind.blind = self._without_labels, True
         return blind
+
+    @cached_property
+    def _without_labels(self) -> PairedWindows:
+        return replace(self.data, label=np.full_like(self.data.label, -1))
 
     @property
     def n_classes(self) -> int:
@@ -144,7 +147,7 @@ class Task:
     def _open_features(self, side: Side, encoder: Encoder) -> Features:
         store = Store(Path(self.config.cache) / "features", self.config.features.dtype)
         modality = options_of(self.config, side).modality
-        return Features(store, self.data, encoder, modality, self.batch_size, self.progress)
+        return Features(store, self._without_labels, encoder, modality, self.batch_size, self.progress)
 
     def pooled(self, side: Side, split: str, block: int) -> Tensor:
         """(N, D): the mean over tokens of what ``block`` takes; ``block == n_blocks`` is the last output."""
