@@ -15,7 +15,7 @@ from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.data.splits import splits_of
 from benchmark.frozen.task import load_data, open_task
-from benchmark.frozen.weights import SIDES, Side, identity, local_path, options_of, train_local
+from benchmark.frozen.weights import SIDES, Side, identity, local_path, options_of, seconds_of, train_local
 
 
 @dataclass
@@ -140,7 +140,12 @@ def _extractions(
 
 def _pretrain(config: Config, fold: int, side: Side, progress: Progress) -> float:
     data = load_data(config)
-    return train_local(config, data, splits_of(data, config.data.split, config.seed)[fold], side, progress)[1]
+    split = splits_of(data, config.data.split, config.seed)[fold]
+    path = local_path(config, data, split, side)
+    if path.exists():
+        return seconds_of(path)
+    train_local(config, data, split, side, progress)
+    return 0.0
 
 
 def _extract(config: Config, one: Extraction, progress: Progress) -> float:
@@ -152,7 +157,8 @@ def _extract(config: Config, one: Extraction, progress: Progress) -> float:
 
 def _teach(config: Config, fold: int, progress: Progress) -> float:
     task = open_task(config, fold)
-    before: float = task.saved
     task.progress = progress
+    path = task.teacher_path
+    saved = seconds_of(path) if path.exists() else 0.0
     _ = task.head
-    return task.saved - before
+    return saved

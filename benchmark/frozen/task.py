@@ -34,7 +34,7 @@ def load_data(config: Config, progress: bool = False) -> PairedWindows:
 class Task:
     """Data, split, both frozen encoders, the teacher and the stored features of one fold.
 
-    Everything is read or computed when first asked for. ``saved`` counts the seconds that an earlier computation saved.
+    Everything is read or computed when first asked for.
     """
 
     def __init__(self, config: Config, fold: int, progress: Progress = silent):
@@ -43,7 +43,6 @@ class Task:
         self.data = load_data(config)
         self.split: Split = splits_of(self.data, config.data.split, config.seed)[fold]
         self.blind = False
-        self._saved = 0.0
         self._features: dict[str, Features] = {}
 
     # -- windows and labels ---------------------------------------------------------------------------------------
@@ -90,10 +89,8 @@ class Task:
     @cached_property
     def _teacher(self) -> tuple[Encoder, nn.Linear]:
         encoder = self._pretrained_old
-        head, saved = teacher.train(
-            self.config, self.data, self.split, encoder, self._pretrained_features, self.progress
-        )
-        self._saved += saved
+        features = self._pretrained_features
+        head = teacher.train(self.config, self.data, self.split, encoder, features, self.progress)
         return encoder, head
 
     @property
@@ -115,9 +112,7 @@ class Task:
         return self.old if side == "old" else self.new
 
     def _pretrained(self, side: Side) -> Encoder:
-        encoder, saved = weights.pretrained(self.config, self.data, self.split, side, self.progress)
-        self._saved += saved
-        return encoder
+        return weights.pretrained(self.config, self.data, self.split, side, self.progress)
 
     # -- features -------------------------------------------------------------------------------------------------
 
@@ -125,11 +120,6 @@ class Task:
     def batch_size(self) -> int:
         """How many windows a frozen encoder is given at once."""
         return self.config.features.batch_size or (8 if self.device.type == "cpu" else 64)
-
-    @property
-    def saved(self) -> float:
-        """Seconds of earlier work that was found done."""
-        return self._saved + sum(features.saved for features in self._features.values())
 
     def features(self, side: Side) -> Features:
         """Stored outputs of a side's frozen encoder, the old one's as the teacher has it."""

@@ -23,7 +23,7 @@ from benchmark.encoders import base
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
 from benchmark.frozen.features import Features
-from benchmark.frozen.weights import encoder_module, save_tensors, seconds_of
+from benchmark.frozen.weights import encoder_module, save_tensors
 
 C_GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -140,16 +140,16 @@ def path_of(config: Config, data: PairedWindows, split: Split, encoder: Encoder)
 
 def train(
     config: Config, data: PairedWindows, split: Split, encoder: Encoder, features: Features, progress: Progress = silent
-) -> tuple[nn.Linear, float]:
-    """The teacher's head, frozen, and the seconds that earlier training saved; ``encoder`` is fine-tuned in place where
-    the configuration asks for it. ``features`` are those of the encoder as it was pre-trained."""
+) -> nn.Linear:
+    """The teacher's head, frozen; ``encoder`` is fine-tuned in place where the configuration asks for it.
+
+    ``features`` are those of the encoder as it was pre-trained.
+    """
     options, seed = config.teacher, config.seed
     path = path_of(config, data, split, encoder)
-    finetuned, saved, label = options.training == "finetune", 0.0, data.label[split.train]
+    finetuned, label = options.training == "finetune", data.label[split.train]
     head = new_head(encoder.shape_at(encoder.n_blocks)[1], len(data.classes), seed).to(encoder.device)
-    if path.exists():
-        saved = seconds_of(path)
-    else:
+    if not path.exists():
         begin = time.perf_counter()
         if finetuned:
             windows = data.side(encoder.signal.modality)
@@ -166,4 +166,4 @@ def train(
     if finetuned:
         encoder.load_state_dict({name[8:]: tensor for name, tensor in state.items() if name.startswith("encoder.")})
         encoder.freeze()
-    return head.to(encoder.device).requires_grad_(False), saved
+    return head.to(encoder.device).requires_grad_(False)

@@ -56,14 +56,11 @@ def identity(config: Config, data: PairedWindows, split: Split, side: Side) -> s
     return local_path(config, data, split, side).stem if options.weights == "local" else options.weights
 
 
-def train_local(
-    config: Config, data: PairedWindows, split: Split, side: Side, progress: Progress = silent
-) -> tuple[Path, float]:
-    """Weights from self-supervised training on the unlabelled windows of train and pair: their file, and the seconds
-    that an earlier run saved."""
+def train_local(config: Config, data: PairedWindows, split: Split, side: Side, progress: Progress = silent) -> Path:
+    """The file of weights from self-supervised training on the unlabelled windows of train and pair."""
     path = local_path(config, data, split, side)
     if path.exists():
-        return path, seconds_of(path)
+        return path
     begin = time.perf_counter()
     options = options_of(config, side)
     windows = data.side(options.modality)
@@ -73,23 +70,20 @@ def train_local(
     unlabelled = windows.take(np.union1d(split.train, split.pair))
     pretraining.pretrain(encoder, unlabelled, config.pretraining, config.seed, progress)
     save_tensors(path, encoder.state_dict(), time.perf_counter() - begin)
-    return path, 0.0
+    return path
 
 
-def pretrained(
-    config: Config, data: PairedWindows, split: Split, side: Side, progress: Progress = silent
-) -> tuple[Encoder, float]:
-    """The frozen encoder of a side, and the seconds that earlier pre-training saved."""
+def pretrained(config: Config, data: PairedWindows, split: Split, side: Side, progress: Progress = silent) -> Encoder:
+    """The frozen encoder of a side."""
     options = options_of(config, side)
     weights: str | Path = options.weights
-    saved = 0.0
     if weights == "local":
-        weights, saved = train_local(config, data, split, side, progress)
+        weights = train_local(config, data, split, side, progress)
     spec = data.side(options.modality).spec
     encoder = registry.build(
         options.name, spec, preset=options.preset, weights=weights, seed=config.seed, device=config.device
     )
-    return encoder.freeze(), saved
+    return encoder.freeze()
 
 
 def shapes(config: Config, data: PairedWindows, side: Side) -> Encoder:
