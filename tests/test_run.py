@@ -82,6 +82,7 @@ def test_a_run_leaves_rows_predictions_tables_figures_and_tensorboard(runs):
         for ending in ("md", "csv", "tex"):
             assert (run / "tables" / f"{name}.{ending}").stat().st_size > 0
     assert {path.name.split("-")[0] for path in (run / "tensorboard").iterdir()} >= {"bridge", "kd_logits"}
+    assert not list((run / "ray").iterdir())  # where Tune worked
     assert OmegaConf.load(run / "config.yaml").search.trials == 4
     log = [json.loads(line) for line in (run / "rows.jsonl").read_text().splitlines()]
     assert sorted(entry["row"]["trial_id"] for entry in log[:-1]) == table["trial_id"].to_list()

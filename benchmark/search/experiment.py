@@ -62,7 +62,7 @@ def _run_study(config: Config, study: Study, blocks: Blocks, dataset: str, folde
     fixed = {name: value for name, value in options.model_dump().items() if value is not None}
     asked = SearchStudy(config, study, {**fixed, **_preselected(config, study, recorder)}, blocks, known)
     store = (folder / "ray").resolve()
-    shutil.rmtree(store / study.name, ignore_errors=True)
+    shutil.rmtree(store, ignore_errors=True)
     trainable = tune.with_resources(
         tune.with_parameters(SearchTrial, run=config, study=study), trial_resources(config.cluster)
     )
