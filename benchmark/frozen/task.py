@@ -88,14 +88,13 @@ class Task:
 
     @cached_property
     def _teacher(self) -> tuple[Encoder, nn.Linear]:
-        encoder = self._pretrained_old
-        features = self._pretrained_features
-        head = teacher.train(self.config, self.data, self.split, encoder, features, self.progress)
+        path, encoder, features = self.teacher_path, self._pretrained_old, self._pretrained_features
+        head = teacher.train(self.config, self.data, self.split, encoder, features, path, self.progress)
         return encoder, head
 
-    @property
+    @cached_property
     def teacher_path(self) -> Path:
-        """Where the teacher is kept, or will be."""
+        """Where the teacher is kept, or will be; named by the encoder's weights before they are fine-tuned."""
         return teacher.path_of(self.config, self.data, self.split, self._pretrained_old)
 
     @property

@@ -139,14 +139,20 @@ def path_of(config: Config, data: PairedWindows, split: Split, encoder: Encoder)
 
 
 def train(
-    config: Config, data: PairedWindows, split: Split, encoder: Encoder, features: Features, progress: Progress = silent
+    config: Config,
+    data: PairedWindows,
+    split: Split,
+    encoder: Encoder,
+    features: Features,
+    path: Path,
+    progress: Progress = silent,
 ) -> nn.Linear:
     """The teacher's head, frozen; ``encoder`` is fine-tuned in place where the configuration asks for it.
 
-    ``features`` are those of the encoder as it was pre-trained.
+    ``features`` are those of the encoder as it was pre-trained; ``path``, from ``path_of``, is where the teacher is
+    found or kept.
     """
     options, seed = config.teacher, config.seed
-    path = path_of(config, data, split, encoder)
     finetuned, label = options.training == "finetune", data.label[split.train]
     head = new_head(encoder.shape_at(encoder.n_blocks)[1], len(data.classes), seed).to(encoder.device)
     if not path.exists():
