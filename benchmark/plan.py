@@ -17,6 +17,8 @@ from benchmark.data.splits import Split, splits_of
 from benchmark.results.folder import methods_as_json
 from benchmark.results.schema import MethodCard
 
+LEAKY = {"subjects": "one split within subjects", "samples": "one LEAKY split: parts share samples"}
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -28,6 +30,8 @@ class Spec:
     fold: int
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    leakage: str = "none"
+    """What test shares with what was learnt and chosen from, one of ``LEAKAGE``."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Study:
     method: str
     fold: int
     trials: int
+    leakage: str = "none"
 
     @property
     def name(self) -> str:
@@ -51,6 +56,7 @@ class Final:
     fold: int
     seed: int
     study: Study | None = None
+    leakage: str = "none"
 
     @property
     def trial_id(self) -> str:
@@ -66,6 +72,7 @@ class Plan:
     finals: Sequence[Final]
     methods: Mapping[str, MethodCard]
     """What the methods declare, in the order of tables: as configured."""
+    classes: Sequence[str]
 
     @property
     def folds(self) -> range:
@@ -73,13 +80,14 @@ class Plan:
 
     @property
     def leakage(self) -> str:
-        """The most that parts of a split share."""
-        return max((split.leakage for split in self.splits), key=LEAKAGE.index)
+        """The most that any of its trials leaks."""
+        return max((trial.leakage for trial in (*self.studies, *self.finals)), key=LEAKAGE.index)
 
     def document(self) -> dict[str, Any]:
         """For ``plan.json``."""
         return {
             "methods": methods_as_json(self.methods),
+            "classes": list(self.classes),
             "folds": len(self.splits),
             "studies": [{"name": study.name, "trials": study.trials} for study in self.studies],
             "finals": [final.trial_id for final in self.finals],
@@ -91,30 +99,39 @@ def make_plan(config: Config, data: PairedWindows) -> Plan:
     splits = splits_of(data, config.data.split, config.seed)
     searched = range(len(splits)) if config.search.folds == "each" else range(1)
     studies = {
-        (method, fold): Study(method, fold, config.search.trials) for fold in searched for method in config.methods
+        (method, fold): Study(method, fold, config.search.trials, splits[fold].leakage)
+        for fold in searched
+        for method in config.methods
     }
     finals: list[Final] = []
-    for fold in range(len(splits)):
+    for fold, split in enumerate(splits):
         for method in config.methods:
             study = studies.get((method, fold), studies[method, 0])
-            finals += [Final(method, fold, seed, study) for seed in config.final.seeds]
+            chosen = max(split.leakage, _leakage_of_choice(data, splits[study.fold], split), key=LEAKAGE.index)
+            finals += [Final(method, fold, seed, study, chosen) for seed in config.final.seeds]
         for method in config.references:
             seeds = config.final.seeds if registry.get(method).seeded else config.final.seeds[:1]
-            finals += [Final(method, fold, seed) for seed in seeds]
+            finals += [Final(method, fold, seed, leakage=split.leakage) for seed in seeds]
     cards = {name: registry.get(name).card() for name in [*config.methods, *config.references]}
-    return Plan(splits, list(studies.values()), finals, cards)
+    return Plan(splits, list(studies.values()), finals, cards, data.classes)
+
+
+def _leakage_of_choice(data: PairedWindows, searched: Split, split: Split) -> str:
+    """What a configuration that was chosen in the fold ``searched`` knows of the people in test of another."""
+    known = [indices for part, indices in searched.parts().items() if part != "test"]
+    shared = np.intersect1d(data.subject[np.concatenate(known)], data.subject[split.test])
+    return "choice" if searched is not split and len(shared) else "none"
 
 
 def describe(config: Config, data: PairedWindows, plan: Plan) -> str:
     """The run in three lines."""
     old, new, folds = config.old, config.new, len(plan.splits)
     split = f"subject-wise {folds}-fold" if folds > 1 else "one split by subject"
-    if plan.leakage != "none":
-        within = plan.leakage == "subjects"
-        split = "one split within subjects" if within else "one LEAKY split: parts share samples"
+    split = LEAKY.get(plan.leakage, split)
     where = ""
     if folds > 1:
-        where = ", searched in the first fold" if config.search.folds == "first" else ", searched in every fold"
+        once = "the first fold, whose choice is used in all: it knows subjects of their tests"
+        where = f", searched in {once if config.search.folds == 'first' else 'every fold'}"
     return (
         f"{config.name}: {data.dataset}, {len(data)} windows of {len(data.subjects)} subjects, {split}\n"
         f"  teacher listens to {old.modality.upper()} ({old.name} {old.preset}, {old.weights} weights); "

@@ -42,6 +42,22 @@ def test_folds_are_searched_as_configured_and_each_final_knows_its_study(small, 
             assert final.method in config.references
 
 
+def test_every_fold_is_searched_unless_the_user_says_so(small):
+    assert small.search.folds == "each"
+
+
+@pytest.mark.parametrize(
+    ("folds", "kind", "leaky"), [("first", "kfold", True), ("each", "kfold", False), ("first", "subjects", False)]
+)
+def test_a_choice_made_with_subjects_of_test_is_said_to_leak(small, folds, kind, leaky):
+    """One search for all folds reads subjects that are in test of the others."""
+    _, plan = planned(changed(small, search={"folds": folds}), kind=kind, folds=4)
+    said = {(final.fold > 0, final.study is not None): final.leakage for final in plan.finals}
+    assert {where for where, leakage in said.items() if leakage == "choice"} == ({(True, True)} if leaky else set())
+    assert {study.leakage for study in plan.studies} == {"none"}
+    assert plan.leakage == ("choice" if leaky else "none")
+
+
 def test_a_plan_is_the_same_each_time_and_reads_only_the_data(small):
     assert planned(small)[1].document() == planned(small)[1].document()
 

@@ -8,9 +8,12 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
 from benchmark import registry
+from benchmark.errors import RunError
 from benchmark.frozen.task import Task, open_task
-from benchmark.plan import Spec
+from benchmark.plan import Spec, Study
 from benchmark.results import schema as results
+from benchmark.search.choice import best_of
+from benchmark.search.studies import known_scores
 from benchmark.trial import metrics
 from benchmark.trial.trial import Trial, order, run_final, together
 from tests.test_transfer import BRIDGE, KD
@@ -105,6 +108,39 @@ def test_seconds_of_a_population_are_shared_by_its_members(task):
         assert row["epochs"] == BRIDGE["epochs"]
     for row in rows:
         assert row["val_divergence"] == pytest.approx(alone.row()["val_divergence"], rel=1e-3)
+
+
+@pytest.mark.parametrize(("method", "options"), [("bridge", BRIDGE), ("kd_logits", KD)])
+def test_a_trial_whose_weights_become_nan_has_diverged(task, method, options):
+    """Its rate is absurd; it stops at once, and none of what it gives is taken for a result."""
+    row, predicted = final(task, method, {**options, "learning_rate": 1e30, "epochs": 5})
+    assert (row["status"], predicted) == ("diverged", {})
+    assert row["error"] == "diverged: the outputs on val are not finite after epoch 1"
+    assert row["epochs"] == 1
+    assert not any(isinstance(value, float) and not np.isfinite(value) for value in row.values())
+    assert row["val_balanced_agreement"] is None
+    with pytest.raises(RunError, match=f"every trial of {method} failed .diverged: the outputs"):
+        best_of(Study(method, 0, 1), [row])
+    assert known_scores([{**row, "trial_id": "x-000"}], 1, 4) == {0: None}
+
+
+def test_what_a_trial_reads_of_the_store_costs_what_computing_it_took(task):
+    """A step is a step from stored inputs for all methods; what computing these took is told apart."""
+    bridge, student = (
+        json.loads(final(task, name, options)[0]["extraction"])
+        for name, options in (("bridge", BRIDGE), ("kd_logits", KD))
+    )
+    seconds = {what.rpartition(" ")[0]: taken for what, taken in {**student, **bridge}.items()}
+    assert set(seconds) == {"ecg pooled", "ppg pooled", "ecg last", "ppg prepared"}
+    pooled = next(what for what in bridge if what.startswith("ppg pooled"))
+    parts = [task.indices(split) for split in ("pair", "val", "test")]
+    subjects = {k for k, _ in task.data.by_subject(np.sort(np.concatenate(parts)))}
+    features = task.features("new")
+    assert bridge[pooled] == pytest.approx(
+        sum(features.store.open(features._key("pooled", k)).seconds for k in subjects)
+    )
+    assert not any(what.startswith("ppg prepared") for what in bridge)
+    assert not any(what.startswith("ecg last") for what in student)
 
 
 def test_an_error_becomes_a_failed_row(task):

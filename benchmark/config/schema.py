@@ -81,8 +81,10 @@ class SearchOptions(Options):
 
     space: Literal["default", "paper"] = option("default", "paper: exactly the published point, in one trial")
     trials: int = option(12, "per method and searched fold", ge=1)
-    folds: Literal["first", "each"] = option(
-        "first", "first: search in the first fold and use its choice in all | each: search in every fold"
+    folds: Literal["each", "first"] = option(
+        "each",
+        "each: search in every fold | first: use what the first fold chose in all, though its subjects are in their "
+        "tests",
     )
     batch: int = option(4, "suggested together; the same number gives the same search on any machine", ge=1)
     scheduler: Literal["none", "asha", "median"] = option("none", "stops poor trials early")

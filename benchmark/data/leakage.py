@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAKAGE = ("none", "subjects", "samples")
-"""What two parts may share: nothing, people, or even samples of their recordings; later ones include earlier ones."""
+LEAKAGE = ("none", "choice", "subjects", "samples")
+"""What two parts may share, from nothing to the worst: a configuration that was chosen in another fold, whose subjects
+are in test here; people; even samples of their recordings."""
 MARGIN = 1e-6  # seconds: rounding of starts
 
 

@@ -94,6 +94,16 @@ class Features:
         own = np.zeros(0, np.int64) if last is None else np.unique(last).astype(np.int64)
         self._complete(subject, {"pooled": np.arange(self._count(subject)), "last": own})
 
+    def seconds(self, what: str, indices: np.ndarray, block: int | None = None) -> dict[tuple[str, int], float]:
+        """What computing that took of what was read of these windows, by what it is and by subject."""
+        of = self.encoder.name if what == "prepared" else self._weights[:8]
+        name = f"{self.modality} {what}{'' if block is None else f' {block}'} {of}"
+        found = {}
+        for subject, _ in self.data.by_subject(np.unique(indices)):
+            path = self._store(what).path(self._key(what, subject, block))
+            found[name, subject] = self._entries[path].seconds
+        return found
+
     def _rows(self, what: str, array: str, indices: np.ndarray, block: int | None = None) -> Rows:
         parts: list[Tensor] = []
         index, rows = np.empty(len(indices), np.int64), 0

@@ -43,6 +43,8 @@ class Task:
         self.data = load_data(config)
         self.split: Split = splits_of(self.data, config.data.split, config.seed)[fold]
         self.blind = False
+        self.reads: dict[tuple[str, int], float] = {}
+        """Seconds that computing took of what was read of the store: by what it is, and by subject."""
         self._features: dict[str, Features] = {}
 
     # -- windows and labels ---------------------------------------------------------------------------------------
@@ -66,6 +68,13 @@ class Task:
         blind = copy.copy(self)
         blind.data, blind.blind = self._without_labels, True
         return blind
+
+    def noting(self) -> "Task":
+        """The same task with a note of its own of what is read."""
+        _ = self.head, self.new
+        mine = copy.copy(self)
+        mine.reads = {}
+        return mine
 
     @cached_property
     def _without_labels(self) -> PairedWindows:
@@ -140,22 +149,40 @@ class Task:
 
     def pooled(self, side: Side, split: str, block: int) -> Tensor:
         """(N, D): the mean over tokens of what ``block`` takes; ``block == n_blocks`` is the last output."""
-        return self.features(side).pooled(self.indices(split), block)
+        found = self.features(side).pooled(self.indices(split), block)
+        self._note(side, "pooled", split)
+        return found
 
     def last(self, split: str) -> Rows:
         """The teacher's last block output for the paired old windows, in the old model's layout.
 
         Mapped from disk as it is stored: move the windows that are used to the old model's device and precision.
         """
-        return self.features("old").last(self.indices(split))
+        found = self.features("old").last(self.indices(split))
+        self._note("old", "last", split)
+        return found
 
     def block_input(self, split: str, block: int) -> Rows:
         """What ``block`` of the old model takes for the paired old windows, token by token; mapped, as ``last`` is."""
-        return self.features("old").block_input(self.indices(split), block)
+        found = self.features("old").block_input(self.indices(split), block)
+        self._note("old", "input", split, block=block)
+        return found
 
     def prepared(self, *splits: str) -> Rows:
         """What the new encoder's ``embed`` takes for these windows: computed once, mapped, as ``last`` is."""
-        return self.features("new").prepared(self.indices(*splits))
+        found = self.features("new").prepared(self.indices(*splits))
+        self._note("new", "prepared", *splits)
+        return found
+
+    def _note(self, side: Side, what: str, *splits: str, block: int | None = None) -> None:
+        self.reads |= self.features(side).seconds(what, self.indices(*splits), block)
+
+    def extraction(self) -> dict[str, float]:
+        """Seconds that computing took of what was read, by what it is."""
+        found: dict[str, float] = {}
+        for (what, _), seconds in self.reads.items():
+            found[what] = found.get(what, 0.0) + seconds
+        return found
 
     def teacher_logits(self, split: str) -> Tensor:
         """(N, classes): what the teacher says of the paired old windows; its argmax is the pseudo-label."""

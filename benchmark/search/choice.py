@@ -35,4 +35,4 @@ def choose(config: Config, plan: Plan, recorder: Recorder) -> list[Spec]:
 def _spec(config: Config, final: Final, chosen: Mapping[str, Mapping[str, Any]]) -> Spec:
     own = config.method_options[final.method].model_dump()
     options = chosen[final.study.name] if final.study else own
-    return Spec(final.method, "final", final.trial_id, final.fold, final.seed, options)
+    return Spec(final.method, "final", final.trial_id, final.fold, final.seed, options, final.leakage)

@@ -20,7 +20,7 @@ from benchmark.frozen.task import open_task
 from benchmark.method import Preselection
 from benchmark.plan import Plan, Spec, Study
 from benchmark.results.recorder import Recorder
-from benchmark.search.studies import NUMBER, SearchStudy, known_scores, score_of, specs_of
+from benchmark.search.studies import NUMBER, SearchStudy, known_scores, score_together, specs_of
 from benchmark.trial.trial import Trial, failed_row, order, run_final, together
 
 
@@ -34,7 +34,7 @@ def search(config: Config, plan: Plan, blocks: Blocks, dataset: str, folder: Pat
 
 def evaluate(config: Config, specs: Sequence[Spec], dataset: str, recorder: Recorder) -> None:
     """Run the final trials that are not done yet."""
-    done = {name for name, row in recorder.rows.items() if row["stage"] == "final" and row["status"] == "done"}
+    done = {name for name, row in recorder.rows.items() if row["stage"] == "final" and row["status"] != "failed"}
     jobs = [Job(spec.trial_id, _run_final, (config, spec, dataset)) for spec in specs if spec.trial_id not in done]
 
     def keep(job: Job, found: tuple[dict[str, Any], dict[str, list[Any]]]) -> None:
@@ -133,7 +133,7 @@ class StudySearcher(Searcher):
         return asked
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        score = None if error or not result else result["score"]
+        score = None if error or not result else score_together(result["rows"])
         self.study.tell(self.numbers.pop(trial_id), score)
 
     def save(self, checkpoint_path: str) -> None:
@@ -162,7 +162,7 @@ class Watcher(tune.Callback):
         rows = trial.last_result.get("rows", [])
         for row in rows:
             self.recorder.trial(row)
-            self.best = max(self.best, score_of(row))
+            self.best = max(self.best, score_together([row]) or self.best)
             self.bar.set_postfix_str(f"best agreement {self.best:.3f}", refresh=False)
         self.bar.update(len(rows))
 
@@ -209,15 +209,15 @@ class SearchTrial(tune.Trainable):
         for _ in range(self.per_step):
             if next(self.running, None) is None:
                 break
-        best = max(self.trials, key=lambda trial: order(trial.best))
-        score, closeness = order(best.best)
+        scores = [order(trial.best) for trial in self.trials if trial.best and not trial.diverged]
+        score, closeness = max(scores, default=(float("-inf"), float("-inf")))
         return {
             "score": score,
             "closeness": closeness,
-            "epoch": best.epoch,
+            "epoch": max(trial.epoch for trial in self.trials),
             "rows": [trial.row() for trial in self.trials],
             "losses": [trial.loss for trial in self.trials],
-            "done": best.finished,
+            "done": all(trial.finished for trial in self.trials),
         }
 
     def cleanup(self) -> None:

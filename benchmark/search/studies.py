@@ -123,7 +123,7 @@ def specs_of(study: Study, seed: int, asked: Mapping[str, Any]) -> list[Spec]:
     for k in range(members):
         own = {name.partition(MEMBER)[0]: value for name, value in asked.items() if name.endswith(f"{MEMBER}{k}")}
         trial_id = f"{study.name}-{first + k:03d}"
-        specs.append(Spec(study.method, "search", trial_id, study.fold, seed, {**common, **own}))
+        specs.append(Spec(study.method, "search", trial_id, study.fold, seed, {**common, **own}, study.leakage))
     return specs
 
 
@@ -140,8 +140,13 @@ def known_scores(rows: Sequence[Mapping[str, Any]], together: int, round_size: i
     for number, of_number in found.items():
         failed = any(row["status"] == "failed" for row in of_number)
         if len(of_number) == together and not (failed and number // round_size == last_round):
-            known[number] = None if failed else max(score_of(row) for row in of_number)
+            known[number] = None if failed else score_together(of_number)
     return known
+
+
+def score_together(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """The best of trials that were trained together; None where all of them diverged."""
+    return max((score_of(row) for row in rows if row["status"] != "diverged"), default=None)
 
 
 def score_of(row: Mapping[str, Any]) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmark import registry
@@ -20,6 +19,9 @@ from benchmark.results.schema import versions
 from benchmark.trial import metrics
 from benchmark.trial.costs import inference_seconds
 
+VAL = ("best_epoch", "val_agreement", "val_balanced_agreement", "val_divergence")
+"""What every trial says of val, but one that diverged."""
+
 
 class Trial:
     """Trains one method epoch by epoch and keeps its best epoch.
@@ -31,7 +33,7 @@ class Trial:
 
     def __init__(self, task: Task, spec: Spec):
         torch.manual_seed(spec.seed)
-        self.task, self.spec = task, spec
+        self.task, self.spec = (task := task.noting()), spec
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.memory = PeakMemory(task.device)
         self.begin = time.perf_counter()
@@ -46,11 +48,15 @@ class Trial:
         self.loss = float("nan")
         self.best: dict[str, Any] = {}
         self.best_state: dict[str, torch.Tensor] = {}
+        self.diverged = False
         if not self.method.n_epochs:
             self._judge()
 
     def _judge(self) -> dict[str, Any]:
         logits = self.method.logits("val")
+        if not torch.isfinite(logits).all():
+            self.diverged = True
+            return {}
         found = {
             "best_epoch": self.epoch,
             "val_agreement": metrics.agreement(logits, self.teacher_val),
@@ -81,29 +87,38 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        return self.epoch >= self.method.n_epochs
+        return self.diverged or self.epoch >= self.method.n_epochs
 
     def row(self) -> dict[str, Any]:
-        """The trial so far; pruned if it did not reach its last epoch."""
+        """The trial so far: pruned if it did not reach its last epoch, diverged once an output is not finite."""
+        error = f"diverged: the outputs on val are not finite after epoch {self.epoch}" if self.diverged else None
         return {
             **row_head(self.task.config, self.spec, self.task.data.dataset),
-            "leakage": self.task.split.leakage,
-            "status": "done" if self.finished else "pruned",
+            "status": "diverged" if self.diverged else "done" if self.finished else "pruned",
+            "error": error,
             "trainable_parameters": self.method.trainable_parameters,
+            "declared_parameters": self.method.declared_parameters,
             "stored_parameters": self.method.stored_parameters,
             "epochs": self.epoch,
-            **self.best,
+            **(dict.fromkeys(VAL) if self.diverged else self.best),
             **self.method.describe(),
             "step_seconds": self.training_seconds / self.steps / self.members if self.steps else None,
             "train_seconds": (time.perf_counter() - self.begin) / self.members,
+            **self._extraction(),
             "peak_memory_bytes": self.memory.bytes(),
             "started_at": self.started_at,
         }
 
+    def _extraction(self) -> dict[str, Any]:
+        found = self.task.extraction()
+        return {"extraction_seconds": sum(found.values()), "extraction": json.dumps(found)}
+
     def test(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """Go back to the best epoch and read the test split: its columns of the row, and a prediction per window,
-        column by column."""
+        column by column; none of a trial that diverged."""
         row = self.row()
+        if self.diverged:
+            return row, {}
         self.method.load_state(self.best_state)
         logits, teacher = self.method.logits("test"), self.task.teacher_logits("test")
         prediction, label = logits.argmax(1).cpu().numpy(), self.task.labels("test")
@@ -111,6 +126,7 @@ class Trial:
             row[f"test_{name}"] = value
         row["test_agreement"] = metrics.agreement(logits, teacher)
         row["inference_seconds_per_window"] = inference_seconds(self.method, self.task)
+        row |= self._extraction()
         indices = self.task.indices("test")
         subjects, subject = self.task.data.subjects, self.task.data.subject
         predictions: dict[str, list[Any]] = {
@@ -124,10 +140,9 @@ class Trial:
 
 
 def order(found: Mapping[str, Any]) -> tuple[float, float]:
-    """Larger is better: what the protocol chooses by, then closeness to the teacher."""
+    """Larger is better: what the protocol chooses by, then closeness to the teacher. ``found`` is not empty."""
     chosen = found.get("val_balanced_accuracy")
-    value = found["val_balanced_agreement"] if chosen is None else chosen
-    return (-np.inf if value is None else value, -found["val_divergence"])
+    return found["val_balanced_agreement"] if chosen is None else chosen, -found["val_divergence"]
 
 
 def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
@@ -148,6 +163,7 @@ def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
         "trial_id": spec.trial_id,
         "seed": spec.seed,
         "fold": spec.fold,
+        "leakage": spec.leakage,
         "learning_rate": spec.options.get("learning_rate"),
         "versions": json.dumps(versions()),
         "config": json.dumps(dict(spec.options), sort_keys=True),
@@ -177,11 +193,14 @@ def run_final(config: Config, spec: Spec, dataset: str) -> tuple[dict[str, Any],
 
 def together(trials: Sequence[Trial]) -> Iterator[list[dict[str, Any]]]:
     """Train trials of one method as a group; yields after each epoch what was found on val for each."""
-    group = type(trials[0].method).together([trial.method for trial in trials])
+    group = type(trials[0].method).together(
+        [trial.method for trial in trials]
+    )  # one that diverges leaves the others be
     for trial in trials:
         trial.members = len(trials)
-    while not trials[0].finished:
+    while not all(trial.finished for trial in trials):
         begin = time.perf_counter()
         done = group.train_epoch()
         seconds = time.perf_counter() - begin
-        yield [trial.record(epoch, seconds) for trial, epoch in zip(trials, done, strict=True)]
+        going_on = [(trial, epoch) for trial, epoch in zip(trials, done, strict=True) if not trial.finished]
+        yield [trial.record(epoch, seconds) for trial, epoch in going_on]
