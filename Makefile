@@ -6,9 +6,10 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := benchmark search_spaces baselines analysis tests
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark tables perf test lint format clean
+.PHONY: help setup benchmark tables perf test test-slow lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,8 +33,11 @@ tables: setup ## write and print the tables of results/EXPERIMENT again
 perf: setup ## time the bridge at full size against the plain loop; some 30 minutes
 	@$(BIN)/python -m benchmark.perf
 
-test: setup ## run the tests, in WORKERS processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: setup ## run all but the slow tests, in WORKERS processes; within 10 minutes on two cores
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## run the slow tests: models at full size, and what takes long to learn
+	$(PYTEST) -m slow
 
 lint: setup ## ruff, mypy, and the import rule of the rooms
 	$(BIN)/ruff check $(SOURCES)

@@ -44,29 +44,29 @@ def show(folder: Path) -> str:
 
     run = Run(folder)
     shown = [plain(table) for table in tables(run)]
-    shown += ["\n".join(fill(line, 120) for line in verdict(run).splitlines()) + "\n"] if shown else []
-    return "\n".join(shown) if shown else f"{run.path}: no final results to tabulate yet. {setting(run)}\n"
+    last = f"{run.path}: no final results to tabulate. {setting(run)}" if run.final.is_empty() else verdict(run)
+    return "\n".join([*shown, *(fill(line, 120) for line in last.splitlines())]) + "\n"
 
 
 def closing(folder: Path, written: Sequence[Path], seconds: float) -> str:
-    """The last lines of a run: how many trials failed, how long it took (in ``seconds``), and what lies where.
+    """The last lines of a run: trials that failed or diverged, how long it took (in ``seconds``), what lies where.
 
     Args:
         written: the files that ``write`` returned.
 
     Raises:
-        InputError: ``trials.parquet`` is missing or damaged.
+        InputError: as ``write``.
     """
-    import polars as pl
+    from analysis.run import Run
+    from analysis.tables import failures
 
-    from benchmark.results.folder import TRIALS
-    from benchmark.results.schema import read_parquet
-
-    status = read_parquet(folder / TRIALS, {"status": pl.String})["status"]
-    failed = (status == "failed").sum()
-    warning = f"{failed} of {len(status)} trials failed: column error of {TRIALS} says why.\n"
+    run = Run(folder)
+    unwell = "".join(
+        f"{row['trials']} of {len(run.trials)} trials {row['status']}: {row['label']}, {row['stage']}: {row['why']}\n"
+        for row in failures.build(run).iter_rows(named=True)
+    )
     return (
-        f"{warning if failed else ''}"
+        f"{unwell}"
         f"Finished in {seconds / 60:.1f} minutes. Everything lies in {folder}:\n"
         f"  rows.jsonl, trials.parquet, predictions.parquet   a row per trial, a row per test window\n"
         f"  tables/, figures/                                 {len(written)} files\n"

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from analysis.run import Run
+from analysis.run import STAGES, UNWELL, Run
 
 WEIGHTS = {
     "released": "released (by its authors)",
@@ -21,9 +21,12 @@ SPLITS = {
     "blocked": "blocks of time apart",
 }
 LEAKAGE = {
-    "subjects": "Subjects are on both sides of the split: nothing is said about people who were never seen",
     "samples": "The split leaks: overlapping windows are on both sides of it, so every number here may be too high",
+    "subjects": "Subjects are on both sides of the split: nothing is said about people who were never seen",
+    "choice": "Configurations were chosen with subjects who are in the tests of other folds (search.folds=first), so "
+    "numbers of these folds may be too high",
 }
+"""What may be shared, worst first."""
 
 
 def setting(run: Run) -> str:
@@ -41,16 +44,9 @@ def setting(run: Run) -> str:
 
 
 def leakage(run: Run) -> str:
-    """What parts of the split share, worst first; empty where they share nothing."""
+    """The worst of what test shares with what was learnt and chosen from; empty where they share nothing."""
     found = set(run.trials["leakage"].drop_nulls())
-    return next((LEAKAGE[kind] for kind in ("samples", "subjects") if kind in found), "")
-
-
-def repetitions(run: Run) -> str:
-    """What a mean and a deviation are taken over."""
-    if run.folds:
-        return f"mean ± sample standard deviation over {len(run.folds)} folds, each averaged over its seeds first"
-    return f"mean ± sample standard deviation over {len(run.seeds)} seeds" if len(run.seeds) > 1 else "a single seed"
+    return next((said for kind, said in LEAKAGE.items() if kind in found), "")
 
 
 def _value(run: Run, column: str) -> str | None:
@@ -90,7 +86,7 @@ def _trials(run: Run) -> str:
 
 def _repetitions(run: Run) -> str:
     if run.final.is_empty():
-        return "No final trials yet"
+        return "No final trial is done"
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {', '.join(map(str, run.seeds))}"
     folds = f"{len(run.folds)} folds" if run.folds else "one split, no folds"
     return f"{seeds[0].upper()}{seeds[1:]}; {folds}"
@@ -110,12 +106,15 @@ def _weights(run: Run) -> str:
 
 
 def _failures(run: Run) -> str:
-    failed = run.trials.filter(pl.col("status") == "failed").group_by("method", "stage").len()
-    counts = {(method, stage): count for method, stage, count in failed.iter_rows()}
-    each = [
-        f"{run.labels[method]} {counts[method, stage]} {stage}"
-        for method in run.ordered(method for method, _ in counts)
-        for stage in ("search", "final")
-        if (method, stage) in counts
-    ]
-    return f"Failed trials: {', '.join(each)}" if each else ""
+    sentences = []
+    for status in UNWELL:
+        ended = run.trials.filter(pl.col("status") == status).group_by("method", "stage").len()
+        counts = {(method, stage): count for method, stage, count in ended.iter_rows()}
+        each = [
+            f"{run.labels[method]} {counts[method, stage]} {stage}"
+            for method in run.ordered(method for method, _ in counts)
+            for stage in STAGES
+            if (method, stage) in counts
+        ]
+        sentences += [f"{status.title()} trials: {', '.join(each)}"] if each else []
+    return ". ".join(sentences)

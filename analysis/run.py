@@ -9,13 +9,18 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from benchmark.errors import InputError
-from benchmark.results.folder import PLAN, TRIALS, compact_if_newer, read_methods
+from benchmark.results.folder import PLAN, TRIALS, compact_if_newer, read_classes, read_methods
 from benchmark.results.schema import PREDICTIONS, Column, Kind, MethodCard, Schema, read_parquet, row_schema, types_of
 
 CHANCE = MethodCard("chance", "Chance", "floor")
 """Guessing among the classes: tables add it, no run has to measure it."""
 KINDS: tuple[Kind, ...] = ("floor", "transfer", "ceiling")
 """In the order of every table: what a method should beat, what is compared, what labels would have given."""
+
+
+STAGES = ("search", "final")
+UNWELL = ("failed", "diverged")
+"""What a trial's status says that has no numbers to show."""
 
 
 class Run:
@@ -28,6 +33,7 @@ class Run:
         path: the folder.
         config: the resolved configuration.
         methods: what the run's methods declare of themselves, by name, in the order of its plan.
+        n_classes: of the task.
         trials: one row per trial, columns as in ``benchmark.results.schema.row_schema(methods)``.
         predictions: one row per window and final trial, columns as in ``benchmark.results.schema.PREDICTIONS``.
 
@@ -43,6 +49,7 @@ class Run:
             raise InputError(f"results folder {self.path}: found {found}; give the folder that a run wrote")
         self.config = _read_config(self.path / "config.yaml")
         self.methods = read_methods(self.path)
+        self.n_classes = len(read_classes(self.path))
         schema = self._row_schema()
         compact_if_newer(self.path)
         self.trials = _read_table(self.path / TRIALS, schema)
@@ -64,10 +71,11 @@ class Run:
             self.predictions = _read_table(predictions, PREDICTIONS)
         else:
             self.predictions = pl.DataFrame(schema=dict(PREDICTIONS))
-        present, classes = self._classes_present(), self.n_classes
-        if present and classes and not 0 <= present[0] <= present[-1] < classes:
+        columns = ("label", "prediction", "teacher_prediction")
+        present = pl.concat([self.predictions[name] for name in columns]).drop_nulls().unique().sort().to_list()
+        if present and not 0 <= present[0] <= present[-1] < self.n_classes:
             raise InputError(
-                f"{predictions}: found classes {present[0]} to {present[-1]}, accepted are 0 to {classes - 1}; "
+                f"{predictions}: found classes {present[0]} to {present[-1]}, accepted are 0 to {self.n_classes - 1}; "
                 "run the benchmark again"
             )
 
@@ -176,19 +184,6 @@ class Run:
         """Folds of the final trials that are done; empty unless there are several."""
         folds = self.final["fold"].drop_nulls().unique().sort().to_list()
         return folds if len(folds) > 1 else []
-
-    @cached_property
-    def n_classes(self) -> int | None:
-        """Classes of the task: as configured, or by the highest class index on the test split; None if unknown."""
-        configured = self.setting("data.classes")
-        if isinstance(configured, list):
-            return len(configured)
-        present = self._classes_present()
-        return max(present[-1], 0) + 1 if present else None
-
-    def _classes_present(self) -> list[int]:
-        columns = ("label", "prediction", "teacher_prediction")
-        return pl.concat([self.predictions[name] for name in columns]).drop_nulls().unique().sort().to_list()
 
     def setting(self, key: str) -> Any:
         """The configuration's value at a dotted key, None if it says nothing there."""

@@ -1,44 +1,42 @@
-"""Summaries over repetitions, and intervals over subjects."""
+"""One estimator and its interval: what is measured on a seed's pooled test predictions, and its spread by subject."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
 from analysis.run import Run
+from benchmark.common.scores import scores
 
 DRAWS = 10_000
 SEED = 0
 
-METRICS = (
-    "test_balanced_accuracy",
-    "test_macro_f1",
-    "test_weighted_f1",
-    "test_accuracy",
-    "test_kappa",
-    "test_agreement",
-)
+METRICS = ("balanced_accuracy", "macro_f1", "weighted_f1", "accuracy", "kappa", "agreement")
 
 
-def summarise(run: Run, metrics: Sequence[str] = METRICS) -> pl.DataFrame:
-    """One row per method with final trials that are done: mean and sample standard deviation of each metric.
+def summarise(run: Run) -> pl.DataFrame:
+    """One row per method with final trials that are done: mean and sample deviation over seeds of each metric.
 
-    Repetitions are seeds; where there are folds, seeds are averaged within each fold first and the folds are
-    the repetitions, since seeds of one fold share their subjects. The deviation of a single repetition is null.
+    A seed's value is that of its test predictions of all folds, pooled: every window weighs the same, whichever fold
+    tested it. The deviation of a single seed is null.
 
     Returns:
-        method, then each metric without its ``test_`` and with ``_sd`` for its deviation.
+        method, then each metric, and with ``_sd`` its deviation.
     """
-    # Rows are grouped in their own order: sums in another order differ in their last digit from one run to the next.
-    repetition = "fold" if run.folds else "seed"
-    names = [metric.removeprefix("test_") for metric in metrics]
+    rows = [
+        {
+            "method": method,
+            **{name: float(value) for name, value in scores(counts.sum(0)).items()},
+            "agreement": windows.select((pl.col("prediction") == pl.col("teacher_prediction")).mean()).item(),
+        }
+        for method, windows, counts in _by_seed(run)
+    ]
     return (
-        run.final.group_by("method", repetition, maintain_order=True)
-        .agg(pl.col(metric).mean().alias(name) for metric, name in zip(metrics, names, strict=True))
+        pl.DataFrame(rows, schema={"method": pl.String, **dict.fromkeys(METRICS, pl.Float64)})
         .group_by("method", maintain_order=True)
         .agg(
             expression
-            for name in names
+            for name in METRICS
             for expression in (pl.col(name).mean(), pl.col(name).std(ddof=1).alias(f"{name}_sd"))
         )
     )
@@ -47,49 +45,42 @@ def summarise(run: Run, metrics: Sequence[str] = METRICS) -> pl.DataFrame:
 def bootstrap_balanced_accuracy(
     run: Run, draws: int = DRAWS, seed: int = SEED, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """A percentile interval of each method's balanced accuracy over subjects drawn with replacement.
+    """A percentile interval of the balanced accuracy of ``summarise`` over subjects drawn with replacement.
 
-    A drawn subject brings all its windows, of all folds. Balanced accuracy is the mean recall over the classes
-    that a draw contains; it is computed for each seed and averaged over seeds within the draw. Every method sees
-    the same draws of the same subjects.
+    A drawn subject brings all its windows. Every method sees the same draws of the same subjects; a seed counts in
+    the draws that hold a subject of its own.
 
     Returns:
         method -> (low, high) in [0, 1]. A method predicted for fewer than two subjects has none: the spread
         between subjects cannot be seen on one.
     """
-    predictions = run.final_predictions.drop_nulls(["subject", "label", "prediction"])
-    classes = run.n_classes
-    if predictions.is_empty() or classes is None:
-        return {}
-    subjects = predictions["subject"].unique().sort()
-    n = len(subjects)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)  # (draws, n)
-    position = pl.DataFrame({"subject": subjects, "row": np.arange(n)})
+    drawn: dict[str, list[np.ndarray]] = {}
+    subjects: dict[str, set[str]] = {}
+    seeds = list(_by_seed(run))
+    n = len(seeds[0][2]) if seeds else 1
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    for method, windows, counts in seeds:
+        of_draws = np.tensordot(weights, counts, axes=1)  # (draws, true class, predicted class)
+        drawn.setdefault(method, []).append(scores(of_draws)["balanced_accuracy"])
+        subjects.setdefault(method, set()).update(windows["subject"])
     intervals = {}
-    for (method,), of_method in predictions.group_by("method", maintain_order=True):
-        if of_method["subject"].n_unique() < 2:
-            continue
-        per_seed = []
-        for _, of_seed in of_method.join(position, on="subject", maintain_order="left").group_by(
-            "seed", maintain_order=True
-        ):
-            at = (of_seed["row"].to_numpy(), of_seed["label"].to_numpy())
-            windows, hits = np.zeros((n, classes)), np.zeros((n, classes))
-            np.add.at(windows, at, 1)
-            np.add.at(hits, at, (of_seed["label"] == of_seed["prediction"]).to_numpy())
-            drawn_windows, drawn_hits = weights @ windows, weights @ hits  # (draws, classes)
-            recall = np.divide(drawn_hits, drawn_windows, out=np.full_like(drawn_hits, np.nan), where=drawn_windows > 0)
-            per_seed.append(_mean(recall))
-        values = _mean(np.stack(per_seed, axis=1))
-        values = values[np.isfinite(values)]
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-        intervals[str(method)] = (float(low), float(high))
+    for method, of_seeds in drawn.items():
+        if len(subjects[method]) > 1:
+            values = np.ma.masked_invalid(of_seeds).mean(axis=0).compressed()
+            low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+            intervals[method] = (float(low), float(high))
     return intervals
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
-    known = np.isfinite(values)
-    count = known.sum(axis=-1)
-    total = np.where(known, values, 0.0).sum(axis=-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+def _by_seed(run: Run) -> Iterator[tuple[str, pl.DataFrame, np.ndarray]]:
+    """Method, test predictions of one of its seeds, and their counts (subjects of the run, true, predicted class).
+
+    Sorted: sums in another order differ in their last digit from one run to the next.
+    """
+    predictions = run.final_predictions.drop_nulls(["subject", "label", "prediction"]).sort("method", "seed")
+    subjects, number = np.unique(predictions["subject"].to_list(), return_inverse=True)
+    numbered = predictions.with_columns(number=pl.Series(number, dtype=pl.Int64))
+    for (method, _), windows in numbered.group_by("method", "seed", maintain_order=True):
+        counts = np.zeros((len(subjects), run.n_classes, run.n_classes))
+        np.add.at(counts, tuple(windows.select("number", "label", "prediction").to_numpy().T), 1)
+        yield str(method), windows, counts

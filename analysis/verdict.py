@@ -9,10 +9,10 @@ BOUNDS = ("balanced_accuracy_low", "balanced_accuracy_high")
 def verdict(run: Run) -> str:
     """A line for each transfer method with final trials; empty without any."""
     frame = accuracy.build(run)
-    if frame.is_empty() or run.n_classes is None:
+    if frame.is_empty():
         return ""
     rows = {row["method"]: row for row in frame.iter_rows(named=True) if row["balanced_accuracy"] is not None}
-    chance = 100 * rows[CHANCE.name]["balanced_accuracy"] if CHANCE.name in rows else 100 / run.n_classes
+    chance = 100 * rows[CHANCE.name]["balanced_accuracy"]
     ceilings = ", ".join(
         f"{run.labels[name].lower()} {100 * rows[name]['balanced_accuracy']:.1f} %"
         for name in run.of_kind("ceiling")

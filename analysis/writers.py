@@ -18,6 +18,8 @@ from benchmark.common.files import write_bytes
 MISSING = "–"
 WIDTH = 120
 """Characters that a table may take in a terminal."""
+SHORTEST = 40
+"""Characters to which a text at the end of a row may be cut."""
 
 Row = Mapping[str, Any]
 
@@ -151,8 +153,8 @@ def latex(table: Table) -> str:
 def plain(table: Table, width: int = WIDTH) -> str:
     """Aligned text no wider than ``width`` characters, if a single cell allows it.
 
-    Headers wrap between words. Where the columns still do not fit, the table is continued below under
-    its first column.
+    Headers wrap between words. Where the columns still do not fit, a text in the last one is cut, or else the table is
+    continued below under its first column.
     """
     cells = table.cells()
 
@@ -165,6 +167,10 @@ def plain(table: Table, width: int = WIDTH) -> str:
     widths = widths_with(len)
     if sum(size + 2 for size in widths) - 2 > width:
         widths = widths_with(lambda header: max(map(len, header.split())))
+        left = width - sum(size + 2 for size in widths[:-1])
+        if not table.columns[-1].right and SHORTEST <= left < widths[-1]:
+            widths[-1] = left
+            cells = [[*row[:-1], textwrap.shorten(row[-1], left, placeholder=" …")] for row in cells]
     parts = []
     for chosen in _split(widths, width):
         lines = [textwrap.wrap(table.columns[k].header, widths[k], break_long_words=False) for k in chosen]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.encoders.base import Encoder
+from benchmark.encoders.registry import reached_parameters
 from benchmark.frozen.task import Task
 from benchmark.frozen.teacher import new_head
 from benchmark.method import (
@@ -49,8 +50,7 @@ class Student(Method):
 
     @classmethod
     def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:
-        head = (new.shape_at(new.n_blocks)[1] + 1) * n_classes
-        whole = sum(p.numel() for p in new.parameters()) + head
+        whole = reached_parameters(new) + (new.shape_at(new.n_blocks)[1] + 1) * n_classes
         return [Size("the whole new model", whole, whole)]
 
     @classmethod
@@ -73,11 +73,15 @@ class Student(Method):
         self.model = nn.ModuleDict({"encoder": encoder, "head": head})
         self.encoder, self.head = encoder, head
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
-        self.trainable_parameters = sum(p.numel() for p in self.model.parameters())
+        self.trainable_parameters = reached_parameters(encoder) + linear_parameters(head)
         self.stored_parameters = (
             embed_parameters(encoder) + block_parameters(encoder, 0, encoder.n_blocks) + linear_parameters(head)
         )
         self.inputs = task.prepared(*self.trains_on)
+
+    @property
+    def declared_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
 
     @abstractmethod
     def batch_loss(self, logits: Tensor, rows: Tensor) -> Tensor: ...

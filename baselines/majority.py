@@ -24,5 +24,5 @@ class Majority(Method):
         self.choice = int(np.bincount(task.labels("train"), minlength=task.n_classes).argmax())
 
     def logits(self, split: str) -> Tensor:
-        choice = torch.full((len(self.task.indices(split)),), self.choice)
+        choice = torch.full((len(self.task.indices(split)),), self.choice, device=self.task.device)
         return F.one_hot(choice, self.task.n_classes).float()

@@ -1,5 +1,7 @@
 """Ceiling: a linear probe on the frozen new encoder, trained with the labels that no transfer method may read."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,13 +20,14 @@ class OracleProbe(Method):
     kind = "ceiling"
     reads_labels = True
     seeded = False
+    trains_on: ClassVar[tuple[str, ...]] = ("train", "pair")
 
     def __init__(self, task: Task, options: MethodOptions, seed: int):
         self.task, self.new = task, task.new
         self.last = self.new.n_blocks
-        pooled = torch.cat([task.pooled("new", split, self.last) for split in ("train", "pair")])
-        label = np.concatenate([task.labels(split) for split in ("train", "pair")])
-        subject = np.concatenate([task.data.subject[task.indices(split)] for split in ("train", "pair")])
+        pooled = torch.cat([task.pooled("new", split, self.last) for split in self.trains_on])
+        label = np.concatenate([task.labels(split) for split in self.trains_on])
+        subject = task.data.subject[task.indices(*self.trains_on)]
         self.head = fit_head(pooled, label, subject, task.n_classes, task.config.teacher, seed).to(task.device)
         self.trainable_parameters = linear_parameters(self.head)
         self.stored_parameters = (

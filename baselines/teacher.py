@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from benchmark.config.options import MethodOptions
+from benchmark.encoders.registry import parameter_count, reached_parameters
 from benchmark.frozen.task import Task
 from benchmark.method import Method, block_parameters, embed_parameters, linear_parameters
 
@@ -17,14 +18,15 @@ class Teacher(Method):
     seeded = False
 
     def __init__(self, task: Task, options: MethodOptions, seed: int):
-        self.task = task
+        self.task, self.finetuned = task, task.config.teacher.training == "finetune"
         old, head = task.old, task.head
         whole = embed_parameters(old) + block_parameters(old, 0, old.n_blocks)
-        finetuned = task.config.teacher.training == "finetune"
-        self.trainable_parameters = linear_parameters(head) + (
-            sum(p.numel() for p in old.parameters()) if finetuned else 0
-        )
+        self.trainable_parameters = linear_parameters(head) + (reached_parameters(old) if self.finetuned else 0)
         self.stored_parameters = whole + linear_parameters(head)
+
+    @property
+    def declared_parameters(self) -> int:
+        return linear_parameters(self.task.head) + (parameter_count(self.task.old) if self.finetuned else 0)
 
     def logits(self, split: str) -> Tensor:
         return self.task.teacher_logits(split)

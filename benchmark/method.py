@@ -86,9 +86,15 @@ class Method(ABC):
     """What else it leaves behind: columns by table."""
 
     trainable_parameters: int = 0
+    """Those that a gradient reaches."""
     stored_parameters: int = 0
     """What a device must hold to predict: frozen and trained, without blocks that are never run."""
     n_epochs: int = 0
+
+    @property
+    def declared_parameters(self) -> int:
+        """Parameters of all modules that are trained, whether a gradient reaches them or not: the paper's own count."""
+        return self.trainable_parameters
 
     @classmethod
     def card(cls) -> MethodCard:

@@ -81,7 +81,8 @@ class Plan:
     @property
     def leakage(self) -> str:
         """The most that any of its trials leaks."""
-        return max((trial.leakage for trial in (*self.studies, *self.finals)), key=LEAKAGE.index)
+        every = {study.leakage for study in self.studies} | {final.leakage for final in self.finals}
+        return max(every, key=LEAKAGE.index)
 
     def document(self) -> dict[str, Any]:
         """For ``plan.json``."""

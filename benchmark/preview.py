@@ -25,7 +25,7 @@ from benchmark.frozen.task import load_data
 from benchmark.frozen.weights import Side, options_of, shapes
 from benchmark.method import ForwardSeconds
 from benchmark.plan import Plan, describe, make_plan, window_counts
-from benchmark.run import check_blocks
+from benchmark.run import check_machine, check_models
 
 WINDOWS = 4  # of noise, for the estimate
 TRAINING = 3.0  # a forward and a backward take about so many forwards
@@ -34,9 +34,10 @@ ACTORS = 8.0  # seconds until the actors of a study have imported torch
 
 def preview(config: Config) -> str:
     """The plan as text. InputError as a run would raise it before it begins."""
+    check_machine(config)
     data = load_data(config, progress=True)
     plan = make_plan(config, data)
-    blocks = check_blocks(config, data)
+    blocks = check_models(config, data, plan)
     spaces = {name: _space(config, name, blocks) for name in plan.methods}
     there = cached(config, plan.folds)
     forward = ForwardSeconds(_forward_seconds(config, data, "old"), _forward_seconds(config, data, "new"))

@@ -26,8 +26,8 @@ class Options(MethodOptions):
         accepts="a block of the old encoder, 0 or more, or head",
     )
     similarity: Literal["cka", "debiased_cka", "minibatch_cka"] = option("cka", "of position=two_stage")
-    rank: int | None = option(None, "of the prototypes' weights", ge=1)
-    prototypes: int | None = option(None, "token vectors that the output is made of", ge=1)
+    rank: int | None = option(None, "of the prototypes' weights", ge=1, le=100_000)
+    prototypes: int | None = option(None, "token vectors that the output is made of", ge=1, le=100_000)
     learning_rate: float | None = option(None, "of Adam", gt=0)
     epochs: int = option(40, "passes over the pair split", ge=1)
     batch_size: int = option(16, "windows a step", ge=1)
@@ -101,10 +101,19 @@ PAPER: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+RANKS = (2, 4, 8, 16, 32, 64, 128, 256)
+PROTOTYPES = (8, 16, 32, 50, 100, 150, 200, 300)
+FULL_SIZE = 128  # features: released models have 200 and more, tiny ones below 50
+
+
 def space(trial: "optuna.Trial", blocks: Blocks) -> None:
-    """Positions over all blocks of both models, the head among the landing places."""
+    """Positions over all blocks of both models, the head among the landing places.
+
+    A rank above the width of what is mapped, or many more prototypes than there are dimensions, add nothing. Full-size
+    blocks are trained through at the published rates, which are too slow for small ones.
+    """
     trial.suggest_int("input", 0, blocks.new - 1)
     trial.suggest_categorical("output", [*range(blocks.old), "head"])
-    trial.suggest_categorical("rank", [2, 4, 8, 16, 32])
-    trial.suggest_categorical("prototypes", [8, 16, 32, 64, 128])
-    trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True)
+    trial.suggest_categorical("rank", [rank for rank in RANKS if rank <= blocks.new_width])
+    trial.suggest_categorical("prototypes", [n for n in PROTOTYPES if n <= 1.5 * blocks.old_width])
+    trial.suggest_float("learning_rate", 1e-6 if blocks.old_width >= FULL_SIZE else 3e-4, 1e-2, log=True)

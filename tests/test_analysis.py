@@ -17,8 +17,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa
 import analysis
 from analysis.__main__ import main
 from analysis.run import Run
-from analysis.statistics import bootstrap_balanced_accuracy
-from analysis.tables import accuracy, accuracy_folds, parameters, tables
+from analysis.statistics import METRICS, bootstrap_balanced_accuracy
+from analysis.tables import accuracy, accuracy_folds, failures, parameters, tables
 from analysis.verdict import verdict
 from benchmark.errors import InputError
 from benchmark.results.folder import compact, methods_as_json
@@ -58,6 +58,10 @@ new: {name: papagei, preset: tiny, weights: /somewhere/else/mine.safetensors}
 protocol: agreement
 data: {name: simulated, split: {kind: kfold}}
 """
+
+
+def plan_of(methods: Mapping[str, MethodCard]) -> dict[str, Any]:
+    return {"methods": methods_as_json(methods), "classes": [f"class {k}" for k in range(CLASSES)]}
 
 
 class Folder:
@@ -117,6 +121,13 @@ class Folder:
         for window, (true, said, taught) in enumerate(zip(label, prediction, teacher, strict=True)):
             self.predict(row, f"S{fold}{window // per_subject}", int(true), int(said), int(taught), window)
 
+    def right(self, row: Mapping[str, Any], tenths: int, subjects: int = 1) -> None:
+        """Predictions with a recall of ``tenths`` / 10 for every class and subject."""
+        for subject, window in itertools.product(range(subjects), range(30)):
+            label = window % 3
+            said = label if window // 3 < tenths else (label + 1) % 3
+            self.predict(row, f"S{subject}", label, said, label, window)
+
     def predict(self, row: Mapping[str, Any], subject: str, label: int, said: int, taught: int, window: int) -> None:
         values = {"window": window, "subject": subject, "label": label, "prediction": said}
         self.predictions.setdefault(row["trial_id"], []).append({**values, "teacher_prediction": taught})
@@ -136,7 +147,7 @@ class Folder:
         """The folder of a run that goes on: nothing but configuration, plan and log."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / "config.yaml").write_text(CONFIG)
-        (self.path / "plan.json").write_text(json.dumps({"methods": methods_as_json(self.methods)}))
+        (self.path / "plan.json").write_text(json.dumps(plan_of(self.methods)))
         log = RowLog(self.path / "rows.jsonl")
         for row in self.rows:
             windows = self.predictions.get(row["trial_id"], [])
@@ -166,34 +177,68 @@ def of(table: pl.DataFrame, method: str) -> dict[str, Any]:
 # Accuracy.
 
 
-def test_accuracy_is_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
-    run = Run(finished(tmp_path / "run"))
+@pytest.mark.parametrize("folds", [(0,), (0, 1, 2)])
+def test_accuracy_is_of_a_seeds_pooled_predictions_and_averaged_over_seeds(folds: tuple[int, ...], tmp_path: Path):
+    run = Run(finished(tmp_path / "run", folds=folds))
     table = accuracy.build(run)
     for method in SKILL:
-        values: dict[str, list[float]] = {"balanced_accuracy": [], "macro_f1": [], "kappa": [], "agreement": []}
+        values: dict[str, list[float]] = {metric.removeprefix("test_"): [] for metric in METRICS}
         for seed in (0, 1, 2):
             of_seed = run.predictions.filter(pl.col("method") == method, pl.col("seed") == seed)
             label, said, taught = (of_seed[name].to_numpy() for name in ("label", "prediction", "teacher_prediction"))
             values["balanced_accuracy"].append(np.mean([np.mean(said[label == k] == k) for k in range(CLASSES)]))
-            values["macro_f1"].append(f1_score(label, said, average="macro", zero_division=0))
+            for kind in ("macro", "weighted"):
+                values[f"{kind}_f1"].append(f1_score(label, said, average=kind, zero_division=0))
+            values["accuracy"].append(accuracy_score(label, said))
             values["kappa"].append(cohen_kappa_score(label, said))
             values["agreement"].append(np.mean(said == taught))
         for name, of_seeds in values.items():
             assert of(table, method)[name] == pytest.approx(np.mean(of_seeds)), (method, name)
             assert of(table, method)[f"{name}_sd"] == pytest.approx(np.std(of_seeds, ddof=1)), (method, name)
+    assert ("of a seed, pooled over 3 folds; the mean over 3 seeds ±" in accuracy.caption(run)) == (len(folds) > 1)
 
 
-def test_folds_are_the_repetitions_after_their_seeds_are_averaged(tmp_path: Path) -> None:
+def test_the_interval_is_of_the_value_that_stands_beside_it(tmp_path: Path) -> None:
+    """A fold of one short recording, all of it right, weighs as much as its windows."""
+    from analysis.figures import accuracy_parameters
+
+    folder = Folder(tmp_path / "run")
+    for fold, (tenths, subjects) in enumerate(((10, 1), (5, 8))):
+        values = {"trainable_parameters": 1, "test_balanced_accuracy": tenths / 10}
+        folder.right(folder.row("bridge", "final", fold=fold, **values), tenths, subjects)
+    del folder.predictions["bridge-0"][3:]
+    run = Run(folder.write())
+    row = of(accuracy.build(run), "bridge")
+    label, said = (run.predictions[name].to_numpy() for name in ("label", "prediction"))
+    assert row["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(label, said))
+    assert row["balanced_accuracy_low"] <= row["balanced_accuracy"] <= row["balanced_accuracy_high"] < 0.6
+    figure = accuracy_parameters.draw(run)
+    assert figure is not None
+    _, caps, _ = figure.axes[0].containers[0].lines
+    assert [cap.get_ydata()[0] / 100 for cap in caps] == pytest.approx(
+        [row["balanced_accuracy_low"], row["balanced_accuracy_high"]]
+    )
+    assert f"above chance; the 95 % interval over subjects, {100 * row['balanced_accuracy_low']:.1f}" in verdict(run)
+
+
+def test_a_fold_of_a_single_class_counts_in_kappa(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    for fold, (label, said) in enumerate((([0] * 9, [0] * 9), ([0, 1, 2] * 3, [0, 1, 1] * 3))):
+        row = folder.row("bridge", "final", fold=fold, test_kappa=None if fold == 0 else cohen_kappa_score(label, said))
+        for window, (true, guess) in enumerate(zip(label, said, strict=True)):
+            folder.predict(row, f"S{fold}", true, guess, true, window)
+    windows = (run := Run(folder.write())).predictions
+    expected = cohen_kappa_score(windows["label"], windows["prediction"])
+    assert of(accuracy.build(run), "bridge")["kappa"] == pytest.approx(expected)
+
+
+def test_the_table_of_folds_shows_each_folds_own_mean_over_seeds(tmp_path: Path) -> None:
     run = Run(finished(tmp_path / "run", seeds=(0, 1), folds=(0, 1, 2)))
     trials = run.trials.filter(pl.col("stage") == "final", pl.col("method") == "bridge")
     of_folds = [
         np.mean(trials.filter(pl.col("fold") == fold)["test_balanced_accuracy"].to_numpy()) for fold in (0, 1, 2)
     ]
-    row = of(accuracy.build(run), "bridge")
-    assert row["balanced_accuracy"] == pytest.approx(np.mean(of_folds))
-    assert row["balanced_accuracy_sd"] == pytest.approx(np.std(of_folds, ddof=1))
     assert accuracy_folds.build(run)["bridge"].to_list() == pytest.approx(of_folds)
-    assert "over 3 folds" in accuracy.caption(run)
 
 
 def test_a_run_without_folds_has_no_table_of_folds(tmp_path: Path) -> None:
@@ -202,12 +247,20 @@ def test_a_run_without_folds_has_no_table_of_folds(tmp_path: Path) -> None:
     assert not any("accuracy_folds" in written.name for written in analysis.write(path))
 
 
-@pytest.mark.parametrize(("leakage", "said"), [("samples", "LEAKY"), ("subjects", "are on both sides"), ("none", "")])
+@pytest.mark.parametrize(
+    ("leakage", "said"),
+    [
+        ("samples", "LEAKY"),
+        ("subjects", "are on both sides"),
+        ("choice", "chosen with subjects who are in the tests of other folds (search.folds=first)"),
+        ("none", ""),
+    ],
+)
 def test_every_table_says_what_the_split_leaks(leakage: str, said: str, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "run")
     for method in TRAINED:
-        folder.final(method, leakage=leakage)
-    folder.row("bridge", "search", leakage=leakage)
+        folder.final(method, leakage="choice" if leakage == "subjects" else leakage)
+    folder.row("bridge", "search", leakage="none" if leakage == "choice" else leakage)
     run = Run(folder.write())
     assert len(tables(run)) >= 2
     for table in tables(run):
@@ -225,14 +278,24 @@ def test_chance_is_one_over_the_number_of_classes(tmp_path: Path) -> None:
     assert (row["balanced_accuracy"], row["kappa"], row["macro_f1"]) == (pytest.approx(1 / CLASSES), 0, None)
 
 
+def test_the_number_of_classes_is_the_plans_whatever_was_predicted(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    row = folder.row("bridge", "final")
+    for window in range(6):
+        folder.predict(row, f"S{window}", window % 2, 0, 0, window)
+    run = Run(folder.write())
+    assert run.n_classes == CLASSES
+    assert of(accuracy.build(run), "chance")["balanced_accuracy"] == pytest.approx(1 / CLASSES)
+
+
 def test_of_two_final_trials_of_a_seed_the_later_counts(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "run")
     folder.final("bridge", rank=4)
     folder.final("bridge", rank=8)
     run = Run(folder.write())
-    assert accuracy.build(run).filter(pl.col("method") == "bridge")["balanced_accuracy"].to_list() == [
+    assert of(accuracy.build(run), "bridge")["balanced_accuracy"] == pytest.approx(
         folder.rows[1]["test_balanced_accuracy"]
-    ]
+    )
     assert parameters.build(run)["rank"].to_list() == [8]
     assert run.final_predictions["trial_id"].unique().to_list() == [folder.rows[1]["trial_id"]]
 
@@ -353,11 +416,11 @@ def shown(run: Run) -> list[dict[str, str]]:
 def test_the_parameters_table_shows_the_declared_columns_that_have_a_header(tmp_path: Path) -> None:
     run = Run(finished(tmp_path / "run"))
     first = shown(run)[0]
-    assert list(first)[4:-3] == ["Position i → j", "Rank", "Prototypes"]
+    assert list(first)[5:-4] == ["Position i → j", "Rank", "Prototypes"]
     assert [first["Method"], first["Position i → j"], first["Rank"]] == ["Bridge", "2 → 1", "4"]
     assert f"Position i → j: {POSITION}. Rank: of the projection. Seconds" in parameters.caption(run)
     frame = parameters.build(run)
-    assert frame.columns[5:10] == ["bridge_input", "bridge_output", "bridge_position", "rank", "prototypes"]
+    assert frame.columns[6:11] == ["bridge_input", "bridge_output", "bridge_position", "rank", "prototypes"]
     assert of(frame, "bridge")["bridge_input"] == 2
 
 
@@ -380,10 +443,10 @@ def test_a_competitor_that_nobody_knew_brings_its_label_kind_and_columns(tmp_pat
     )
     own = {"stripes": 1234, "contrast": 0.00025, "gait": "trot"}
     folder.row("zebra_50%", "search")
-    folder.row("zebra_50%", "final", test_balanced_accuracy=0.4, trainable_parameters=7, **own)
+    folder.right(folder.row("zebra_50%", "final", trainable_parameters=7, **own), 4)
     folder.row("zebra_50%", "final", seed=1, status="failed")
-    folder.row("seer", "final", test_balanced_accuracy=1.0)
-    folder.row("coin", "final", test_balanced_accuracy=0.3, trainable_parameters=0)
+    folder.right(folder.row("seer", "final"), 10)
+    folder.right(folder.row("coin", "final", trainable_parameters=0), 3)
     for method in ("teacher", "bridge", "kd_logits"):
         folder.final(method)
     run = Run(folder.write())
@@ -396,7 +459,7 @@ def test_a_competitor_that_nobody_knew_brings_its_label_kind_and_columns(tmp_pat
     assert (first["Method"], first["Stripes"], first["Contrast"]) == ("Zebra (50 %)", "1,234", "0.00025")
     assert first["Reduction (%)"] == f"{100 * (1 - 7 / 40_000):.1f}"
     assert [row["Stripes"] for row in others] == ["–"] * 4
-    headers = list(first)[4:-3]
+    headers = list(first)[5:-4]
     assert headers == ["Stripes", "Contrast", "Another rank", "Position i → j", "Prototypes"]  # no column twice
     assert "Stripes: how many it has." in parameters.caption(run)
     assert of(parameters.build(run), "zebra_50%")["gait"] == "trot"
@@ -405,6 +468,30 @@ def test_a_competitor_that_nobody_knew_brings_its_label_kind_and_columns(tmp_pat
     assert "References: seer 100.0 %, teacher" in words
     assert "Coin" not in words
     assert "Zebra (50 %)" in (analysis.write(run.path)[-1]).read_text()  # the figure's legend
+
+
+def test_both_counts_are_shown_and_reductions_are_of_what_a_gradient_reaches(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    folder.final("bridge", declared_parameters=1_000)
+    folder.final("kd_logits", declared_parameters=50_000)
+    run = Run(folder.write())
+    bridge, student = shown(run)
+    assert (bridge["Reduction (%)"], bridge["Paper's count"]) == ("97.5", "1,000")
+    assert (student["Trainable parameters"], student["Paper's count"]) == ("40,000", "50,000")
+    assert "Paper's count: " in parameters.caption(run)
+
+
+def test_what_was_extracted_once_is_shared_by_the_trials_that_read_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    pooled, prepared = {"ecg pooled": 12.0}, {"ppg prepared": 2.0}
+    for _ in range(2):
+        folder.row("bridge", "search", extraction=json.dumps(pooled))
+    folder.final("bridge", extraction=json.dumps(pooled))
+    for seed in (0, 1):
+        folder.final("kd_logits", seed, extraction=json.dumps(pooled | prepared))
+    folder.final("teacher")
+    folder.final("oracle_probe", extraction="{}")
+    assert [row["Extraction (s a trial)"] for row in shown(Run(folder.write()))] == ["2.4", "3.4", "–", "0"]
 
 
 def test_a_declared_column_that_every_table_has_is_not_there_twice(tmp_path: Path) -> None:
@@ -447,14 +534,14 @@ def test_every_caption_says_how_the_numbers_came_about(tmp_path: Path) -> None:
 # Runs that are not finished.
 
 
-def test_search_rows_alone_give_no_table_and_say_so(tmp_path: Path) -> None:
+def test_search_rows_alone_give_no_results_and_say_so(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "run")
     folder.row("bridge", "search")
     folder.row("bridge", "search", status="failed", error="out of memory")
     folder.row("kd_logits", "search", status="pruned")
     path = folder.write()
     assert not (path / "predictions.parquet").exists()
-    assert analysis.write(path) == []
+    assert {written.stem for written in analysis.write(path)} == {"failures"}
     text = analysis.show(path)
     assert "no final results" in text
     assert "Search trials: Bridge 2, KD logits 1" in text
@@ -537,8 +624,74 @@ def test_closing_says_what_failed_and_where_everything_lies(tmp_path: Path) -> N
     assert words[0] == f"Finished in 1.5 minutes. Everything lies in {path}:"
     assert [line[52:].split()[0] for line in words[1:]] == ["a", "2", ".venv/bin/tensorboard"]
     assert {line[50:52] for line in words[1:]} == {"  "}
-    folder.row("bridge", "final", seed=1, status="failed")
-    assert analysis.closing(folder.write(), [], 1.0).startswith("1 of 2 trials failed: column error of trials.parquet")
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "somewhere.py", line 3, in fit
+    raise ValueError("a low block")
+ValueError: a low block
+"""
+LONG = "RuntimeError: " + "no room " * 40
+CHAINED = f"""{TRACEBACK}
+During handling of the above exception, another exception occurred:
+
+{TRACEBACK.rpartition("ValueError")[0]}{LONG}
+Compile with more checks to know more.
+
+"""
+
+
+def unlucky(path: Path) -> Folder:
+    """Trials that failed or diverged beside others that did not."""
+    folder = Folder(path)
+    for method in ("bridge", "teacher"):
+        folder.final(method)
+    for error in (TRACEBACK, "out of memory: 2 GiB asked, 1 GiB free\nTraceback ...\nRuntimeError: x\n", TRACEBACK):
+        folder.row("kd_logits", "search", status="failed", error=error)
+    folder.row("kd_logits", "search", status="diverged", error="diverged: the outputs are not finite after epoch 3")
+    for seed in (0, 1):
+        folder.row("kd_logits", "final", seed=seed, status="diverged", trainable_parameters=9)
+    folder.row("bridge", "search", status="failed", error=CHAINED)
+    folder.row("bridge", "search", status="pruned")
+    return folder
+
+
+def test_what_did_not_end_well_has_a_table_that_says_why(tmp_path: Path) -> None:
+    run = Run(unlucky(tmp_path / "run").write())
+    assert failures.build(run).drop("method").rows() == [
+        ("Bridge", "search", "failed", 1, LONG.strip()),
+        ("KD logits", "search", "failed", 2, "ValueError: a low block"),
+        ("KD logits", "search", "failed", 1, "out of memory: 2 GiB asked, 1 GiB free"),
+        ("KD logits", "search", "diverged", 1, "the outputs are not finite after epoch 3"),
+        ("KD logits", "final", "diverged", 2, "not recorded"),
+    ]
+    text = analysis.show(run.path)
+    assert max(map(len, text.splitlines())) <= 120
+    assert "RuntimeError: no room no room" in text
+    assert LONG.strip() not in text
+    analysis.write(run.path)
+    assert LONG.strip() in (run.path / "tables" / "failures.md").read_text()
+
+
+def test_trials_that_failed_or_diverged_leave_all_tables_and_no_number(tmp_path: Path) -> None:
+    run = Run(unlucky(tmp_path / "run").write())
+    assert {written.name for written in analysis.write(run.path)} >= {
+        *(f"{name}.md" for name in ("accuracy", "failures", "parameters")), "accuracy_parameters.png"
+    }  # fmt: skip
+    row = of(accuracy.build(run), "kd_logits")
+    assert (row["balanced_accuracy"], accuracy.runs(row)) == (None, "0 of 2")
+    assert parameters.build(run)["method"].to_list() == ["bridge", "teacher"]
+    assert "Failed trials: Bridge 1 search, KD logits 3 search." in accuracy.caption(run)
+    assert "Diverged trials: KD logits 1 search, KD logits 2 final." in accuracy.caption(run)
+    assert "KD logits" not in verdict(run)
+
+
+def test_closing_has_a_line_for_each_reason(tmp_path: Path) -> None:
+    words = analysis.closing(unlucky(tmp_path / "run").write(), [], 1.0).splitlines()
+    assert words[0] == f"1 of 10 trials failed: Bridge, search: {LONG.strip()}"
+    assert words[1] == "2 of 10 trials failed: KD logits, search: ValueError: a low block"
+    assert words[4] == "2 of 10 trials diverged: KD logits, final: not recorded"
+    assert words[5].startswith("Finished in")
 
 
 # Files.
@@ -635,9 +788,7 @@ def damage(name: str):
 
 
 def plan(*cards: MethodCard):
-    return lambda path: (path / "plan.json").write_text(
-        json.dumps({"methods": methods_as_json({card.name: card for card in cards})})
-    )
+    return lambda path: (path / "plan.json").write_text(json.dumps(plan_of({card.name: card for card in cards})))
 
 
 def rewrite(name: str, *expressions: pl.Expr):
@@ -655,6 +806,14 @@ def rewrite(name: str, *expressions: pl.Expr):
         (lambda path: (path / "config.yaml").write_text("- 1\n"), "config.yaml holds a list"),
         (drop("plan.json"), "plan.json is missing"),
         (damage("plan.json"), "plan.json cannot be read"),
+        (
+            lambda path: (path / "plan.json").write_text(json.dumps({**plan_of({}), "classes": [1, 2]})),
+            "plan.json holds no list of class names",
+        ),
+        (
+            lambda path: (path / "plan.json").write_text(json.dumps({"methods": []})),
+            "plan.json holds no list of class names",
+        ),
         (plan(*CARDS[1:]), "has rows of bridge, which plan.json does not declare"),
         (
             plan(*CARDS, MethodCard("other", "Other", "transfer", columns=(Column("rank", "float", ""),))),
@@ -679,6 +838,8 @@ def rewrite(name: str, *expressions: pl.Expr):
             "mixes 2 directions (ecg2ppg, ppg2ecg)",
         ),
         (rewrite("predictions.parquet", pl.lit(-1).alias("label")), "found classes -1 to"),
+        (rewrite("trials.parquet", pl.lit("{").alias("extraction")), "column extraction of bridge-0 cannot be read"),
+        (rewrite("predictions.parquet", pl.lit(3).alias("prediction")), "to 3, accepted are 0 to 2"),
     ],
 )
 def test_damaged_folders_are_refused_in_one_line(tmp_path: Path, spoil, said: str) -> None:
@@ -699,12 +860,12 @@ def test_a_column_that_came_back_without_values_or_wider_is_accepted(tmp_path: P
     trials = pl.read_parquet(path / "trials.parquet")
     expected = accuracy.build(Run(path))
     changed = trials.with_columns(
-        pl.lit(None).alias("test_kappa"), pl.col("seed").cast(pl.Int32), pl.lit(1).alias("a_new_column")
+        pl.lit(None).alias("step_seconds"), pl.col("seed").cast(pl.Int32), pl.lit(1).alias("a_new_column")
     )
     write_parquet(changed, path / "trials.parquet")
     table = accuracy.build(Run(path))
     assert table["balanced_accuracy"].to_list() == expected["balanced_accuracy"].to_list()
-    assert table["kappa"].drop_nulls().to_list() == [0.0]  # chance
+    assert parameters.build(Run(path))["step_seconds"].drop_nulls().is_empty()
     assert list(Run(path).trials.schema.items()) == list(pl.Schema(row_schema(CARDS)).items())
 
 
@@ -749,11 +910,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
 def test_the_verdict_says_how_far_above_chance_and_whether_the_interval_excludes_it(tmp_path):
     folder = Folder(tmp_path / "run")
     for method, right in (("bridge", 9), ("kd_logits", 3), ("teacher", 10)):
-        row = folder.row(method, "final", test_balanced_accuracy=right / 10)
-        for subject, window in itertools.product(range(6), range(30)):
-            label = window % 3
-            said = label if window // 3 < right else (label + 1) % 3
-            folder.predict(row, f"S{subject}", label, said, label, window)
+        folder.right(folder.row(method, "final"), right, subjects=6)
     words = verdict(Run(folder.write())).splitlines()
     assert words[0].startswith("Bridge: 90.0 % balanced accuracy, 56.7 points above chance")
     assert "90.0 to 90.0 %, excludes chance (33.3 %)" in words[0]

@@ -19,7 +19,7 @@ from benchmark.registry import catalogue, configure
     ("words", "said"),
     [
         (["experiment=quickstrat"], "unknown experiment=quickstrat; did you mean quickstart?"),
-        (["bridge.rank=0"], "bridge.rank=0 cannot be used; give a whole number of at least 1, or null to search it"),
+        (["bridge.rank=0"], "bridge.rank=0 cannot be used; give a whole number of at least 1 and at most 100000, or null"),
         (["bridge.rnk=3"], "did you mean bridge.rank"),
         (["kd_logits.temperature=-1"], "give a number above 0"),
         (["bridge.loss=hinge"], "one of cosine, mse, l1, infonce"),
@@ -31,6 +31,7 @@ from benchmark.registry import catalogue, configure
         (["encoder@new=papagai"], "did you mean papagei?"),
         (["bridge=3"], "bridge holds bridge.position, bridge.input"),
         (["search.trials=many"], "give a whole number of at least 1"),
+        (["teacher.class_weighted=no"], "teacher.class_weighted=no cannot be used; give one of true, false"),
         (["search.scheduler=hyperband"], "one of none, asha, median"),
         (["methods=[bridge,kd_logit]"], "did you mean kd_logits?"),
         (["methods=[]"], "give a list such as"),
@@ -77,7 +78,7 @@ def test_an_experiment_may_be_changed_piece_by_piece():
 def test_positions_are_checked_against_the_encoders(words, said):
     def check(words: list[str]) -> None:
         loaded = configure(words)
-        loaded.method_options["bridge"].check(loaded, Blocks(new=6, old=4))
+        loaded.method_options["bridge"].check(loaded, Blocks(new=6, old=4, new_width=32, old_width=48))
 
     with pytest.raises(InputError, match=said):
         check(words)

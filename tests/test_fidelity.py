@@ -33,7 +33,7 @@ DIRECTIONS = {
 }
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("direction", ["wesad_ppg2ecg", pytest.param("isruc_ecg2eeg", marks=pytest.mark.slow)])
 def test_losses_of_the_released_training_loop(shared, direction):
     golden = np.load(shared / "golden" / f"trajectory_{direction}.npz")
     *sides, (i, j, rank, prototypes) = DIRECTIONS[direction]

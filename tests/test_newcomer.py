@@ -2,6 +2,7 @@
 the project knows of it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "search.trials=3",
         "final.seeds=[0]",
     ]
-    words += ["data.split.kind=kfold", "data.split.folds=2", "kd_logits.epochs=1", "name=new"]
+    words += ["data.split.kind=kfold", "data.split.folds=2", "search.folds=first", "kd_logits.epochs=1", "name=new"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmark", *words],
         cwd=copy,
@@ -97,6 +98,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert "Nearest centroid" in done.stdout
+    assert re.search(r"^[12] of 17 trials failed: Brittle, search: ValueError: a low block$", done.stdout, re.MULTILINE)
     return copy / "results" / "new"
 
 
@@ -112,9 +114,9 @@ def test_its_column_is_in_the_rows(newcomer: Path):
 
 def test_it_is_in_every_table_by_its_label(newcomer: Path):
     tables = list((newcomer / "tables").glob("*.md"))
-    assert {table.stem for table in tables} == {"accuracy", "accuracy_folds", "parameters"}
+    assert {table.stem for table in tables} == {"accuracy", "accuracy_folds", "failures", "parameters"}
     for table in tables:
-        assert "Nearest centroid" in table.read_text(), table
+        assert ("Nearest centroid" in table.read_text()) == (table.stem != "failures"), table
     header = next(
         line for line in (newcomer / "tables" / "parameters.md").read_text().splitlines() if "| Block |" in line
     )
@@ -134,13 +136,11 @@ def test_a_trial_that_raises_is_a_row_like_the_others(newcomer: Path):
 
 
 def test_its_column_is_in_tensorboard(newcomer: Path):
-    folders = sorted((newcomer / "tensorboard" / "centroids").iterdir())
-    assert len(folders) == 5
-    events = EventAccumulator(str(folders[0])).Reload()
-    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    found = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert "centroid_block" in found
-    assert found["method"].string_value == "centroids"
+    board = newcomer / "tensorboard"
+    assert len(list((board / "centroids").iterdir())) == 5
+    content = EventAccumulator(str(board)).Reload().summary_metadata["_hparams_/experiment"].plugin_data.content
+    found = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos
+    assert {info.name for info in found} >= {"centroid_block", "block", "temperature"}
 
 
 def test_its_options_are_in_the_help_and_checked(newcomer: Path):

@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from benchmark import registry
-from benchmark.config.options import Blocks
 from benchmark.frozen.task import load_data
 from benchmark.plan import make_plan
 from benchmark.preview import recorded_space
+from benchmark.run import blocks_of
 from tests.conftest import SMALL, changed
 
 
@@ -63,7 +63,7 @@ def test_a_plan_is_the_same_each_time_and_reads_only_the_data(small):
 
 
 def test_sizes_are_those_of_the_methods_that_are_made(small, task):
-    blocks = Blocks(task.new.n_blocks, task.old.n_blocks)
+    blocks = blocks_of(task.new, task.old)
     options = small.method_options["bridge"].model_dump()
     space = recorded_space(registry.search_space("bridge"), {**options, "rank": 4, "prototypes": 8, "input": 1}, blocks)
     sizes = registry.get("bridge").sizes(task.old, task.new, task.n_classes, space)

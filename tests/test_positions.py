@@ -6,6 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
 
 from benchmark.bridge import positions
 from benchmark.bridge.positions import linear_cka, minibatch_cka, quality
@@ -58,8 +59,14 @@ def test_debiased_cka_of_unrelated_features_is_near_zero():
 def test_one_batch_is_the_debiased_estimate_and_small_ones_are_close(pair):
     x, y = pair
     whole = linear_cka(x, y, debiased=True)
-    assert minibatch_cka(x - x.mean(0), y - y.mean(0), 60, seed=0) == pytest.approx(whole)
+    assert minibatch_cka(x, y, 60, seed=0) == pytest.approx(whole, rel=1e-12)
     assert minibatch_cka(x, y, 20, seed=0) == pytest.approx(whole, abs=0.1)
+
+
+def test_minibatch_cka_does_not_see_a_mean_of_ten_thousand_standard_deviations(pair):
+    x, y = pair
+    far = [side + 1e4 * side.std(0) for side in pair]
+    assert minibatch_cka(*far, 20, seed=0) == pytest.approx(minibatch_cka(x, y, 20, seed=0), abs=1e-6)
 
 
 def test_quality_is_cross_validated_macro_f1():
@@ -73,6 +80,21 @@ def test_quality_is_cross_validated_macro_f1():
         scores.append(f1_score(label[test], model.predict((x[test] - mean) / sd), average="macro"))
     assert quality(x, label, seed=7) == pytest.approx(np.mean(scores))
     assert quality(x, np.zeros(90, dtype=int), seed=7) == 0
+
+
+def test_a_class_too_rare_for_the_folds_is_always_trained_on_and_never_scored():
+    rng = np.random.default_rng(3)
+    label = np.repeat([0, 2, 3, 5], [30, 30, 1, 3])  # 1 and 4 are nobody's
+    x = rng.standard_normal((len(label), 5)) + 0.5 * label[:, None]
+    often, scores = np.flatnonzero(label != 3), []
+    for train, test in StratifiedKFold(3, shuffle=True, random_state=7).split(x[often], label[often]):
+        train, test = np.append(often[train], np.flatnonzero(label == 3)), often[test]
+        scaler = StandardScaler().fit(x[train])
+        model = LogisticRegression(max_iter=1000).fit(scaler.transform(x[train]), label[train])
+        said = model.predict(scaler.transform(x[test]))
+        scores.append(np.mean([f1_score(label[test] == k, said == k) for k in (0, 2, 5)]))
+    assert quality(x, label, seed=7) == pytest.approx(np.mean(scores))
+    assert quality(x[:62], np.append(np.arange(60) // 60, [1, 2]), seed=7) == 0  # one class that can be scored
 
 
 def test_selection_takes_the_best_block_and_its_most_similar(task):

@@ -92,7 +92,7 @@ def test_local_weights_do_not_depend_on_the_direction(small, tmp_path):
     assert paths == [prepare.local_path(back, load_data(back), task.split, side) for side in ("new", "old")]
 
 
-@pytest.mark.parametrize("training", ["probe", "finetune"])
+@pytest.mark.parametrize("training", ["probe", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_after_preparing_on_a_cluster_all_of_it_is_there(small, tmp_path, training, seen):
     config = changed(folds(small, 2, tmp_path), teacher={"training": training, "epochs": 1}, new={"weights": "local"})
     config = changed(config, pretraining={"steps": 3})

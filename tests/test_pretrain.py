@@ -84,7 +84,9 @@ def pooled_blocks(encoder: Encoder, windows: np.ndarray) -> list[np.ndarray]:
     return [encoder.pool(hidden).numpy() for hidden in encoder.block_outputs(encoder.prepare(windows))[1:]]
 
 
-@pytest.mark.parametrize(("name", "modality"), [("hubert_ecg", "ecg"), ("papagei", "ppg")])
+@pytest.mark.parametrize(
+    ("name", "modality"), [("hubert_ecg", "ecg"), pytest.param("papagei", "ppg", marks=pytest.mark.slow)]
+)
 def test_every_block_tells_the_heart_rate_of_unseen_subjects_better_than_random_weights_do(name: str, modality: str):
     train, train_rate = simulated_hearts(modality, range(16))
     test, test_rate = simulated_hearts(modality, range(16, 26))

@@ -20,7 +20,15 @@ PLAN = {"methods": folder.methods_as_json(CARDS)}
 
 
 def row(trial: str, **values) -> dict:
-    names = {"run": "x", "method": "bridge", "stage": "search", "seed": 0, "fold": 0, "status": "failed"}
+    names = {
+        "run": "x",
+        "method": "bridge",
+        "stage": "search",
+        "seed": 0,
+        "fold": 0,
+        "status": "failed",
+        "config": "{}",
+    }
     return {**names, "trial_id": trial, **values}
 
 
@@ -65,12 +73,15 @@ def test_the_log_keeps_a_trial_before_anything_else_is_waited_for(tmp_path):
 def test_a_torn_last_line_is_dropped_once_with_a_warning(tmp_path, torn):
     _, claim = claimed(tmp_path)
     path = claim / log.NAME
-    with recording(claim, CARDS) as recorder:
+    with recording(claim, CARDS, registry.configure([]).method_options) as recorder:
         recorder.trial(row("a"))
     with path.open("ab") as file:
         file.write(torn)
     assert [one["trial_id"] for one in log.rows(path)] == ["a"]
-    with pytest.warns(UserWarning, match="the last line was not written to its end"), recording(claim, CARDS) as again:
+    with (
+        pytest.warns(UserWarning, match="the last line was not written to its end"),
+        recording(claim, CARDS, registry.configure([]).method_options) as again,
+    ):
         again.trial(row("b"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,7 +107,7 @@ def test_tables_are_compacted_however_the_run_ends(tmp_path):
     }
 
     def stopped() -> None:
-        with recording(claim, CARDS) as recorder:
+        with recording(claim, CARDS, registry.configure([]).method_options) as recorder:
             recorder.table("positions", [{"trial_id": "p", "fold": 0, "quality": 0.5}])
             recorder.trial(row("a"))
             recorder.trial(row("b", stage="final"), predictions)

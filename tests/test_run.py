@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 from benchmark.results import folder as folders
 from benchmark.results.schema import PREDICTIONS, read_parquet, row_schema, types_of
+from benchmark.results.tensorboard import METRICS
 from tests.conftest import SMALL
+from tests.test_tensorboard import agree
 
 WORDS = (
     *SMALL,
@@ -92,6 +94,13 @@ def test_a_run_leaves_rows_predictions_tables_figures_and_tensorboard(runs):
     assert set(table["trial_id"]) == planned | set(plan["finals"])
     assert "Balanced" in done.stdout
     assert "tensorboard --logdir" in done.stdout
+
+
+def test_tensorboard_compares_what_the_table_holds(runs):
+    table = rows(runs[0], "one")
+    agree(runs[0] / "results" / "one" / "tensorboard", table)
+    finals = table.filter(pl.col("method") == "bridge", pl.col("stage") == "final")
+    assert not any(column.null_count() for column in finals.select(METRICS))
 
 
 def test_search_tries_different_positions_ranks_and_prototypes(runs):

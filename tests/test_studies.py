@@ -6,14 +6,17 @@ import random
 import optuna
 import pytest
 
+from analysis.paper import MODELS
 from benchmark.config.options import Blocks
 from benchmark.errors import RunError
 from benchmark.plan import Study
 from benchmark.registry import configure
+from benchmark.run import blocks_of
 from benchmark.search.choice import best_of
 from benchmark.search.studies import FixedOr, SearchStudy, known_scores, specs_of
+from search_spaces.bridge import PAPER, space
 
-BLOCKS = Blocks(new=6, old=4)
+BLOCKS = Blocks(new=6, old=4, new_width=32, old_width=48)
 STUDY = Study("bridge", 0, 12)
 
 
@@ -21,6 +24,22 @@ def study(known: dict[int, float | None] | None = None, words: tuple[str, ...] =
     config = configure(words)
     fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
     return SearchStudy(config, STUDY, fixed, BLOCKS, known or {})
+
+
+@pytest.mark.parametrize("direction", PAPER)
+def test_the_default_space_of_a_direction_has_its_published_point(direction):
+    config = configure([f"experiment={direction}"])
+    dataset = MODELS[direction.partition("_")[0]]
+    old, new = (dataset[side.modality].build() for side in (config.old, config.new))
+    assert (old.preset, new.preset) == (config.old.preset, config.new.preset)
+    trial = optuna.create_study().ask()
+    space(FixedOr(trial, config.method_options["bridge"].model_dump()), blocks_of(new, old))
+    for option, published in PAPER[direction].items():
+        found = trial.distributions.get(option)
+        if found is None:
+            assert getattr(config.method_options["bridge"], option) == published, option
+        else:
+            assert found._contains(found.to_internal_repr(published)), option
 
 
 def score(options: dict) -> float:

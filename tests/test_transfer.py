@@ -210,14 +210,31 @@ def test_transfer_methods_learn_without_labels(task: Task, name, options):
 
 
 def test_a_student_is_the_whole_new_model_and_a_head(task: Task):
+    """Its trainable parameters are those that a gradient reaches; a final norm or a decoder is declared and idle."""
     student = make("kd_logits", task, KD, 0)
     assert isinstance(student, Student)
     width = task.new.shape_at(task.new.n_blocks)[1]
-    assert student.trainable_parameters == sum(p.numel() for p in task.new.parameters()) + 3 * width + 3
+    assert student.declared_parameters == sum(p.numel() for p in task.new.parameters()) + 3 * width + 3
     before = task.new.state_dict()
     before = {name: tensor.clone() for name, tensor in before.items()}
     student.train_epoch()
     assert all(torch.equal(before[name], tensor) for name, tensor in task.new.state_dict().items())
+    reached = sum(p.numel() for p in student.model.parameters() if p.grad is not None)
+    assert student.trainable_parameters == reached < student.declared_parameters
+
+
+def test_both_counts_of_a_teacher_are_those_of_its_training(task: Task, monkeypatch):
+    probe = make("teacher", task, {})
+    assert probe.trainable_parameters == probe.declared_parameters == sum(p.numel() for p in task.head.parameters())
+    options = task.config.teacher.model_copy(update={"training": "finetune"})
+    monkeypatch.setattr(task, "config", task.config.model_copy(update={"teacher": options}))
+    tuned = make("teacher", task, {})
+    old = copy.deepcopy(task.old).requires_grad_(True)
+    inputs = old.inputs(task.windows("old").take(task.indices("train")[:2]))
+    task.head(old.pool(old(inputs))).sum().backward()
+    reached, every = (sum(p.numel() for p in old.parameters() if p.grad is not None or all_) for all_ in (False, True))
+    assert tuned.trainable_parameters - probe.trainable_parameters == reached < every
+    assert tuned.declared_parameters - probe.declared_parameters == every
 
 
 def test_soft_targets_at_high_temperature_pull_less_than_hard_ones(task: Task):

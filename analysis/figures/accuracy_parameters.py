@@ -113,7 +113,7 @@ def _point(axes: Axes, row: Row, shift: float, marker: str, colour: str, fill: s
     mean = 100 * row["balanced_accuracy"]
     bars = None
     if row["balanced_accuracy_low"] is not None:
-        # Pooled over folds, the interval need not hold the mean over folds; a bar cannot be negative.
+        # Of few subjects, a percentile interval may leave its own value out; a bar cannot be negative.
         low, high = 100 * row["balanced_accuracy_low"], 100 * row["balanced_accuracy_high"]
         bars = [[max(mean - low, 0.0)], [max(high - mean, 0.0)]]
     figure = axes.get_figure(root=True)

@@ -14,7 +14,7 @@ TITLE = "Accuracy on the test split"
 
 
 def build(run: Run) -> pl.DataFrame:
-    """One row per method with final trials: mean, deviation, and the interval over subjects, in [0, 1].
+    """One row per method with final trials: value, deviation, and the interval over subjects, in [0, 1].
 
     A method whose final trials all failed keeps a row without numbers. Chance is 1 / classes unless the run
     measured it.
@@ -29,14 +29,13 @@ def build(run: Run) -> pl.DataFrame:
         orient="row",
     )
     rows = counts.join(summarise(run), on="method", how="left").join(bounds, on="method", how="left")
-    if CHANCE.name not in rows["method"] and run.n_classes:
+    if CHANCE.name not in rows["method"]:
         guess = 1 / run.n_classes
         chance = pl.DataFrame(
             {"method": [CHANCE.name], "balanced_accuracy": [guess], "accuracy": [guess], "kappa": [0.0]}
         )
         rows = pl.concat([rows, chance], how="diagonal")
     order = run.ordered(rows["method"])
-    metrics = [metric.removeprefix("test_") for metric in METRICS]
     return (
         rows.with_columns(
             pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
@@ -52,7 +51,7 @@ def build(run: Run) -> pl.DataFrame:
             "balanced_accuracy_sd",
             "balanced_accuracy_low",
             "balanced_accuracy_high",
-            *(f"{name}{suffix}" for name in metrics[1:] for suffix in ("", "_sd")),
+            *(f"{name}{suffix}" for name in METRICS[1:] for suffix in ("", "_sd")),
         )
     )
 
@@ -79,14 +78,16 @@ def runs(row: Row) -> str:
 
 def caption(run: Run) -> str:
     subjects = run.final_predictions["subject"].n_unique()
-    over = f"{DRAWS:,} draws of the {subjects} test subjects with replacement"
-    pooled = ", pooled over folds" if run.folds else ""
+    folds = f", pooled over {len(run.folds)} folds" if run.folds else ""
+    over = f"; the mean over {len(run.seeds)} seeds ± their sample standard deviation" if len(run.seeds) > 1 else ""
     bounds = (
-        f"The interval is a percentile bootstrap of {over}{pooled}, averaged over seeds within each draw."
+        f"The interval is a percentile bootstrap of the same value over {DRAWS:,} draws of the {subjects} test "
+        "subjects with replacement."
         if subjects > 1
         else "There is no interval over subjects: the test split has one."
     )
     return (
-        f"In %, except kappa: {captions.repetitions(run)}. {bounds} Agreement: share of windows for which the "
-        f"prediction is the teacher's. Runs: final trials done. {captions.setting(run)}"
+        f"In %, except kappa: from the test predictions of a seed{folds}{over}. {bounds} "
+        "Agreement: share of windows for which the prediction is the teacher's. Runs: final trials done. "
+        f"{captions.setting(run)}"
     )

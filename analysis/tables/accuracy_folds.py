@@ -31,4 +31,7 @@ def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
 
 
 def caption(run: Run) -> str:
-    return f"Balanced accuracy on the fold's test subjects in %, mean over seeds. {captions.setting(run)}"
+    return (
+        "Balanced accuracy on the fold's test subjects in %, mean over seeds; the table of accuracy pools the windows "
+        f"of all folds and is not the mean of these. {captions.setting(run)}"
+    )

@@ -1,5 +1,7 @@
 """What each method trains, stores and costs, at the configuration that was chosen for it."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 
 import polars as pl
@@ -7,13 +9,15 @@ import polars as pl
 from analysis import captions, writers
 from analysis.run import Run
 from analysis.writers import Column, integer, label, magnitude, number
+from benchmark.errors import InputError
 from benchmark.results import schema
+from benchmark.results.folder import TRIALS
 
 NAME = "parameters"
 TITLE = "Parameters and cost"
 
-BEFORE = ("method", "label", "trainable_parameters", "reduction", "stored_parameters")
-AFTER = ("step_seconds", "inference_seconds_per_window", "done")
+BEFORE = ("method", "label", "trainable_parameters", "reduction", "declared_parameters", "stored_parameters")
+AFTER = ("step_seconds", "extraction_seconds", "inference_seconds_per_window", "done")
 """Columns of the frame that every run has, before and after those that its methods declare."""
 
 
@@ -22,21 +26,26 @@ def build(run: Run) -> pl.DataFrame:
 
     Configurations differ in what is trained, what is stored, and in any column that the run's methods declare.
     Floors that train nothing have no row. ``reduction`` is the share of the full student's trainable parameters that
-    a transfer method does without, null where the run has no such student.
+    a transfer method does without, null where the run has no such student. ``extraction_seconds`` are amortised.
     """
     untrained = pl.col("method").is_in(run.of_kind("floor")) & (pl.col("trainable_parameters").fill_null(0) == 0)
     trained = run.final.filter(~untrained)
     if trained.is_empty():
         return pl.DataFrame()
     own = [column.name for column in _own(run)]
-    configuration = ["method", "trainable_parameters", "stored_parameters", *own]
+    configuration = ["method", "trainable_parameters", "declared_parameters", "stored_parameters", *own]
     student = trained.filter(pl.col("method").is_in(run.students))["trainable_parameters"].max()
     order = run.ordered(trained["method"])
     return (
-        trained.group_by(configuration)
+        trained.with_columns(
+            pl.col("trial_id")
+            .replace_strict(_extraction(run), default=None, return_dtype=pl.Float64)
+            .alias("extraction_seconds")
+        )
+        .group_by(configuration)
         .agg(
             pl.len().cast(pl.Int64).alias("done"),
-            pl.col("step_seconds", "inference_seconds_per_window").median(),
+            pl.col("step_seconds", "extraction_seconds", "inference_seconds_per_window").median(),
         )
         .with_columns(
             pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
@@ -49,6 +58,21 @@ def build(run: Run) -> pl.DataFrame:
     )
 
 
+def _extraction(run: Run) -> dict[str, float]:
+    """Seconds by trial: those of each stored array that it read, divided among all trials that read it."""
+    arrays = {}
+    for trial, text in run.trials.select("trial_id", "extraction").drop_nulls().iter_rows():
+        try:
+            arrays[trial] = {str(name): float(seconds) for name, seconds in json.loads(text).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{run.path / TRIALS}: column extraction of {trial} cannot be read ({error}); remove the file, the "
+                "run's log gives it again"
+            ) from None
+    readers = Counter(name for read in arrays.values() for name in read)
+    return {trial: sum(seconds / readers[name] for name, seconds in read.items()) for trial, read in arrays.items()}
+
+
 def _own(run: Run) -> list[schema.Column]:
     """The methods' columns, but for those that the frame has of every run."""
     return [column for column in run.columns if column.name not in (*BEFORE, *AFTER)]
@@ -59,9 +83,11 @@ def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
         label("label", "Method"),
         integer("trainable_parameters", "Trainable parameters"),
         number("reduction", "Reduction (%)", scale=100),
+        integer("declared_parameters", "Paper's count"),
         integer("stored_parameters", "Stored parameters"),
         *(_shown(column, column.header) for column in _own(run) if column.header),
         number("step_seconds", "Training step (ms)", scale=1000),
+        magnitude("extraction_seconds", "Extraction (s a trial)"),
         number("inference_seconds_per_window", "Inference per window (ms)", digits=2, scale=1000),
         integer("done", "Runs"),
     ]
@@ -78,10 +104,12 @@ def caption(run: Run) -> str:
     explained = [f"{column.header}: {column.help}." for column in _own(run) if column.header and column.help]
     return " ".join(
         [
-            "The configuration that was chosen for each method. Reduction: trainable parameters against the whole new "
-            f"model with its head ({students or 'not in this run'}).",
+            "The configuration that was chosen for each method. Trainable parameters: those that a gradient reaches. "
+            f"Reduction: against those of the whole new model with its head ({students or 'not in this run'}). Paper's "
+            "count: all of the modules that are trained, whether a gradient reaches them or not.",
             *explained,
-            f"Seconds are medians over the final trials; runs: final trials with this configuration. "
+            "Seconds are medians over the final trials. Extraction: what computing took of the stored arrays that a "
+            "trial read, divided among all trials that read them. Runs: final trials with this configuration. "
             f"{captions.setting(run)}",
         ]
     )

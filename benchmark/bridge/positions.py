@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -51,18 +52,25 @@ class Positions:
 def quality(pooled: np.ndarray, pseudo_label: np.ndarray, seed: int) -> float:
     """Macro-F1 of a logistic regression on standardised features (N, D), the mean over 5 stratified folds.
 
-    With fewer windows of a class than folds, there are as many folds as that class has windows; with one, or with a
-    single class, nothing can be told and the quality is 0.
+    Where a class has fewer windows, there are as many folds as it has windows. A class with a single window is trained
+    on in every fold and not scored, since no fold can both train and test it. With fewer than two classes to score,
+    nothing can be told and the quality is 0.
     """
     counts = np.bincount(pseudo_label)
-    folds = min(FOLDS, int(counts[counts > 0].min()))
-    if folds < 2 or (counts > 0).sum() < 2:
+    scorable = np.flatnonzero(counts > 1)
+    if len(scorable) < 2:
         return 0.0
+    folds = StratifiedKFold(min(FOLDS, int(counts[scorable].min())), shuffle=True, random_state=seed)
+    scored = np.isin(pseudo_label, scorable)
+    tested, always = np.flatnonzero(scored), np.flatnonzero(~scored)
+    splits = [
+        (np.append(tested[train], always), tested[test]) for train, test in folds.split(tested, pseudo_label[tested])
+    ]
+    scoring = make_scorer(f1_score, labels=scorable, average="macro")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        return float(cross_val_score(model, pooled, pseudo_label, cv=splits, scoring="f1_macro").mean())
+        return float(cross_val_score(model, pooled, pseudo_label, cv=splits, scoring=scoring).mean())
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray, debiased: bool = False) -> float:
@@ -83,7 +91,8 @@ def linear_cka(x: np.ndarray, y: np.ndarray, debiased: bool = False) -> float:
 def minibatch_cka(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int) -> float:
     """Linear CKA from unbiased HSIC averaged over batches (Nguyen et al., 2021, arXiv 2010.15327).
 
-    For splits whose N x N does not fit; batches of fewer than 4 windows are left out.
+    For splits whose N x N does not fit; batches of fewer than 4 windows are left out. A batch is centred first: that
+    changes nothing but the digits that a large mean would cost.
     """
     order = np.random.default_rng(seed).permutation(len(x))
     sums = np.zeros(3)
@@ -91,7 +100,7 @@ def minibatch_cka(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int) -> f
         rows = order[begin : begin + batch_size]
         if len(rows) < 4:
             continue
-        gram_x, gram_y = x[rows] @ x[rows].T, y[rows] @ y[rows].T
+        gram_x, gram_y = (centred @ centred.T for centred in (part - part.mean(0) for part in (x[rows], y[rows])))
         sums += [_unbiased_hsic(gram_x, gram_y), _unbiased_hsic(gram_x, gram_x), _unbiased_hsic(gram_y, gram_y)]
     scale = sums[1] * sums[2]
     return float(sums[0] / np.sqrt(scale)) if scale > 0 else 0.0

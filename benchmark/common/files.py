@@ -2,9 +2,12 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmark.errors import InputError
 
 
 @contextmanager
@@ -23,6 +26,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """InputError that names the option for a folder that cannot be written to, or made. Nothing is left written."""
+    try:
+        made = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        tempfile.TemporaryFile(dir=made).close()
+    except OSError as error:
+        found = "it is a file" if folder.is_file() else (error.strerror or str(error)).lower()
+        raise InputError(f"{option}={folder} cannot be written to ({found}); give another folder") from None
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

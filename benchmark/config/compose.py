@@ -69,8 +69,18 @@ def load(words: Sequence[str], catalogue: Catalogue) -> Config:
         first += ["search.trials=1", *_published(experiment, catalogue)]
     _check_keys(_composed(first), values)
     config = _typed(_composed(first + [line for override in values if (line := override.input_line)]), catalogue)
+    config = _with_gpus(config)
     check_methods(config, catalogue)
     return config
+
+
+def _with_gpus(config: Config) -> Config:
+    """What a trial asks for depends on the device that it runs on: Ray hides GPUs from who asked for none."""
+    gpus = config.cluster.gpus_per_trial
+    if config.device == "cuda" and gpus == 0:
+        raise InputError("device=cuda needs a GPU a trial, or a part of one; leave cluster.gpus_per_trial=0 out")
+    gpus = float(config.device == "cuda") if gpus is None else gpus
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update={"gpus_per_trial": gpus})})
 
 
 def check_methods(config: Config, catalogue: Catalogue) -> None:
@@ -81,6 +91,8 @@ def check_methods(config: Config, catalogue: Catalogue) -> None:
     for name in config.references:
         if name not in catalogue.methods:
             raise InputError(f"references: unknown method {name!r}; {choose(name, catalogue.methods)}")
+        if name in catalogue.searchable:
+            raise InputError(f"references: {name!r} is searched; give it as one of methods")
     for name in config.methods:
         config.method_options[name].check(config, None)
 

@@ -142,8 +142,9 @@ def _words(kind: Any, field: FieldInfo) -> str:
         if (value := getattr(part, name, None)) is not None
     }
     number = "a whole number" if kind is int else "a number"
-    low = f" of at least {bounds['ge']:g}" if "ge" in bounds else f" above {bounds['gt']:g}" if "gt" in bounds else ""
-    high = f"at most {bounds['le']:g}" if "le" in bounds else f"below {bounds['lt']:g}" if "lt" in bounds else ""
+    bound = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in bounds.items()}
+    low = f" of at least {bound['ge']}" if "ge" in bound else f" above {bound['gt']}" if "gt" in bound else ""
+    high = f"at most {bound['le']}" if "le" in bound else f"below {bound['lt']}" if "lt" in bound else ""
     return f"{number}{low}{' and ' if low and high else ' ' if high else ''}{high}"
 
 
@@ -170,10 +171,12 @@ def _message(model: type[Options], given: Mapping[str, Any], error: ValidationEr
 
 @dataclass(frozen=True)
 class Blocks:
-    """How many blocks the two encoders of a task have."""
+    """How many blocks the two encoders of a task have, and how many features the widest input of one has."""
 
     new: int
     old: int
+    new_width: int
+    old_width: int
 
 
 class MethodOptions(Options):

@@ -11,7 +11,17 @@ from pydantic import SerializeAsAny, field_validator
 from benchmark.config.options import MethodOptions, Options, option
 
 Protocol = Literal["agreement", "val_labels"]
+MOST_SEED = 2**31 - 1
+LONGEST_NAME = 200  # bytes: file systems take 255, and a run that is replaced gets a longer one
 Part = int | float
+
+
+def _each_once(values: list[Any]) -> list[Any]:
+    """ValueError for a value that a list has twice."""
+    for k, value in enumerate(values):
+        if value in values[:k]:
+            raise ValueError(f"{value!r} is given twice; leave one of them out")
+    return values
 
 
 class SplitOptions(Options):
@@ -102,9 +112,9 @@ class FinalOptions(Options):
     @field_validator("seeds")
     @classmethod
     def _check_seeds(cls, seeds: list[int]) -> list[int]:
-        if not seeds or min(seeds) < 0:
-            raise ValueError("give a list of whole numbers such as [0,1,2]")
-        return seeds
+        if not seeds or min(seeds) < 0 or max(seeds) > MOST_SEED:
+            raise ValueError(f"give a list of whole numbers from 0 to {MOST_SEED} such as [0,1,2]")
+        return _each_once(seeds)
 
 
 class FeatureOptions(Options):
@@ -122,9 +132,11 @@ class ClusterOptions(Options):
     """Where trials run. Ray starts on this machine and ends with the run, unless it is given an address."""
 
     address: str | None = option(None, "of a Ray cluster that runs already")
-    cpus: int | None = option(None, "how many cores Ray may use here; null: all")
+    cpus: int | None = option(None, "how many cores Ray may use here; null: all", ge=1)
     cpus_per_trial: float = option(1.0, "cores of a trial", gt=0)
-    gpus_per_trial: float = option(0.0, "GPUs of a trial, or a fraction of one")
+    gpus_per_trial: float | None = option(
+        None, "GPUs of a trial, or a fraction of one; null: 1 with device=cuda, else 0", ge=0
+    )
     object_store_mb: int = option(128, "of Ray's object store here", ge=80)
 
 
@@ -138,10 +150,15 @@ class Config(Options):
     )
     results: str = option("results", "folder of all runs")
     cache: str = option("results/.cache", "data, weights, teachers and features that runs share")
-    seed: int = option(0, "of splits, pre-training, teacher and search", ge=0)
+    seed: int = option(0, "of splits, pre-training, teacher and search", ge=0, le=MOST_SEED)
     resume: bool = option(False, "finish an interrupted run")
     overwrite: bool = option(False, "replace an unfinished run or one of another configuration")
-    device: str = option("cpu", "cpu | cuda")
+    device: Literal["cpu", "cuda"] = option(
+        "cpu",
+        "what encoders and methods run on",
+        accepts="cpu or cuda; on a machine with several GPUs CUDA_VISIBLE_DEVICES says which, and Ray gives each trial "
+        "its own",
+    )
     protocol: Protocol = option(
         "agreement",
         "what chooses epochs and configurations: agreement with the teacher's pseudo-labels on val, each class "
@@ -171,8 +188,10 @@ class Config(Options):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        if not name or name.startswith(".") or "/" in name:
-            raise ValueError(f"{name!r} cannot be used; give a folder name without slashes")
+        if not name or name.startswith(".") or "/" in name or len(name.encode()) > LONGEST_NAME:
+            raise ValueError(
+                f"{name!r} cannot be used; give a folder name of at most {LONGEST_NAME} bytes without slashes"
+            )
         return name
 
     @field_validator("methods")
@@ -180,7 +199,12 @@ class Config(Options):
     def _check_methods(cls, methods: list[str]) -> list[str]:
         if not methods:
             raise ValueError("[] cannot be used; give a list such as [bridge,kd_logits]")
-        return methods
+        return _each_once(methods)
+
+    @field_validator("references")
+    @classmethod
+    def _check_references(cls, references: list[str]) -> list[str]:
+        return _each_once(references)
 
     def plain(self) -> dict[str, Any]:
         """As it stands in ``config.yaml``: plain values, a method's options under its name."""

@@ -3,9 +3,11 @@
 import importlib
 import logging
 import pkgutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import benchmark.encoders
@@ -104,3 +106,18 @@ def parameter_count(encoder: Encoder, backbone_only: bool = False) -> int:
     """Number of parameters; with ``backbone_only`` those of the embedding and the blocks."""
     outside = encoder.outside_path if backbone_only else ()
     return sum(value.numel() for name, value in encoder.named_parameters() if not name.startswith(outside))
+
+
+def reached_parameters(encoder: Encoder) -> int:
+    """Number of parameters that get a gradient when all are trained through the pooled last block."""
+    return _reached(encoder.name, encoder.preset, encoder.signal)
+
+
+@cache
+def _reached(name: str, preset: str, signal: SignalSpec) -> int:
+    """Counted in a forward and a backward of an encoder without memory."""
+    encoder = build(name, signal, preset, device="meta").requires_grad_(True)
+    inputs = encoder.inputs(np.zeros((1, signal.n_channels, signal.n_samples), np.float32))
+    with torch.enable_grad():
+        encoder.pool(encoder(inputs)).sum().backward()
+    return sum(parameter.numel() for parameter in encoder.parameters() if parameter.grad is not None)

@@ -41,8 +41,10 @@ def fit_head(
     ``options.solver``: ``lbfgs`` (scikit-learn's logistic regression on standardised features, its penalty chosen by
     cross-validation over the training subjects) or ``adam`` (the paper's training).
     """
+    check_probe(options, label, subject)
+    device, pooled = pooled.device, pooled.cpu()  # small, and then the same on all devices
     if options.solver == "lbfgs":
-        return _fit_logistic(pooled, label, subject, n_classes, options.class_weighted, seed)
+        return _fit_logistic(pooled, label, subject, n_classes, options.class_weighted, seed).to(device)
     head = new_head(pooled.shape[1], n_classes, seed)
     optimizer = torch.optim.Adam(head.parameters(), lr=options.learning_rate)
     target = torch.from_numpy(label)
@@ -53,18 +55,22 @@ def fit_head(
             optimizer.zero_grad()
             F.cross_entropy(head(pooled[batch]), target[batch], weight).backward()
             optimizer.step()
-    return head.requires_grad_(False)
+    return head.requires_grad_(False).to(device)
+
+
+def check_probe(options: TeacherOptions, label: np.ndarray, subject: np.ndarray) -> None:
+    """InputError for windows that a probe cannot be fitted on."""
+    for what, found in (("subjects", subject), ("classes", label)):
+        if (options.training, options.solver) == ("probe", "lbfgs") and len(np.unique(found)) < 2:
+            raise InputError(
+                f"teacher.solver=lbfgs chooses its penalty between training subjects, but these windows have one of "
+                f"{what}; give data.split more training subjects, or teacher.solver=adam"
+            )
 
 
 def _fit_logistic(
     pooled: Tensor, label: np.ndarray, subject: np.ndarray, n_classes: int, class_weighted: bool, seed: int
 ) -> nn.Linear:
-    for what, found in (("subjects", subject), ("classes", label)):
-        if len(np.unique(found)) < 2:
-            raise InputError(
-                f"teacher.solver=lbfgs chooses its penalty between training subjects, but these windows have one of "
-                f"{what}; give data.split more training subjects, or teacher.solver=adam"
-            )
     model = make_pipeline(
         StandardScaler(),
         LogisticRegression(class_weight="balanced" if class_weighted else None, max_iter=2000, random_state=seed),
@@ -73,7 +79,12 @@ def _fit_logistic(
     search = GridSearchCV(model, {"logisticregression__C": C_GRID}, cv=folds, scoring="balanced_accuracy")
     search.fit(pooled.double().numpy(), label, groups=subject)
     scaler, logistic = search.best_estimator_
-    weight = np.zeros((n_classes, pooled.shape[1]))
+    return as_linear(scaler, logistic, n_classes)
+
+
+def as_linear(scaler: StandardScaler, logistic: LogisticRegression, n_classes: int) -> nn.Linear:
+    """A logistic regression on standardised features as one linear layer on the features as they are."""
+    weight = np.zeros((n_classes, len(scaler.scale_)))
     bias = np.full(n_classes, -30.0)  # a class that no training window has is not predicted
     coefficients, intercepts = logistic.coef_ / scaler.scale_, logistic.intercept_
     intercepts = intercepts - coefficients @ scaler.mean_
@@ -81,11 +92,16 @@ def _fit_logistic(
         coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
         intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
     weight[logistic.classes_], bias[logistic.classes_] = coefficients, intercepts
-    head = nn.Linear(pooled.shape[1], n_classes)
+    return linear(weight, bias)
+
+
+def linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
+    """A frozen layer in float32 of ``weight`` (out, in) and ``bias`` (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight))
-        head.bias.copy_(torch.from_numpy(bias))
-    return head.requires_grad_(False)
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
+    return layer.requires_grad_(False)
 
 
 def new_head(width: int, n_classes: int, seed: int) -> nn.Linear:

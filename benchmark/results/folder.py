@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from benchmark.common.files import write_text
+from benchmark.common.files import check_writable, write_text
 from benchmark.config.schema import Config
 from benchmark.errors import InputError
 from benchmark.results import log
@@ -23,26 +23,22 @@ PASSING = ("resume", "overwrite", "cluster")
 """Sections of a configuration that change no number."""
 
 
-def claim(config: Config, plan: Mapping[str, Any]) -> Path:
-    """``results/<name>`` for this configuration: new, resumed, or in place of a finished run of the same.
+def path_of(config: Config) -> Path:
+    """``results/<name>``."""
+    return Path(config.results) / config.name
 
-    A finished run of the same configuration moves to ``<name>.previous``. ``plan`` goes to ``plan.json``.
 
-    Raises
-    ------
-    InputError
-        For a folder that holds something else, or an unfinished run, and for a run to resume that is not there.
-    """
-    folder = Path(config.results) / config.name
-    if folder.exists() and any(folder.iterdir()):
+def check(config: Config) -> None:
+    """InputError for a run's folder that holds something else, or an unfinished run; for a run to resume that is not
+    there; and for a folder that cannot be written to. Nothing is left written."""
+    folder = path_of(config)
+    if _is_used(folder):
         difference = _difference(folder / CONFIG, config)
         if config.resume and difference:
             raise InputError(
                 f"{folder} holds a run of another configuration ({difference}); give the same options, or name=<new>"
             )
-        if config.resume:
-            return folder
-        if not config.overwrite:
+        if not config.resume and not config.overwrite:
             if difference:
                 raise InputError(
                     f"{folder} holds a run of another configuration ({difference}); give name=<new name>, or "
@@ -53,14 +49,29 @@ def claim(config: Config, plan: Mapping[str, Any]) -> Path:
                     f"{folder} holds an unfinished run of this configuration; give resume=true to finish it, or "
                     "overwrite=true to start anew"
                 )
+    elif config.resume:
+        raise InputError(f"resume=true, but {folder} holds no run; leave resume out to start one")
+    check_writable(Path(config.results), "results")
+
+
+def claim(config: Config, plan: Mapping[str, Any]) -> Path:
+    """``results/<name>`` for this configuration: new, resumed, or in place of another run, which moves to
+    ``<name>.previous``. ``plan`` goes to ``plan.json``. InputError as ``check``."""
+    check(config)
+    folder = path_of(config)
+    if _is_used(folder):
+        if config.resume:
+            return folder
         previous = folder.with_name(f"{folder.name}.previous")
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
-    elif config.resume:
-        raise InputError(f"resume=true, but {folder} holds no run; leave resume out to start one")
     write_text(folder / PLAN, json.dumps(plan, indent=1))
     write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config.plain())))
     return folder
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def is_finished(folder: Path) -> bool:
@@ -97,6 +108,17 @@ def read_methods(folder: Path) -> dict[str, MethodCard]:
             f"{folder / PLAN}: a method is not described as expected ({error}); restore the file"
         ) from None
     return {card.name: card for card in cards}
+
+
+def read_classes(folder: Path) -> list[str]:
+    """Names of the task's classes, by their numbers. InputError if the plan is missing, damaged or lacks them."""
+    classes = read_plan(folder).get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InputError(
+            f"{folder / PLAN} holds no list of class names; restore the file that the run wrote, or run the benchmark "
+            "again"
+        )
+    return classes
 
 
 def methods_as_json(cards: Mapping[str, MethodCard]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.options import MethodOptions
 from benchmark.results import folder as folders
 from benchmark.results import log
 from benchmark.results.schema import MethodCard
@@ -14,12 +15,15 @@ Row = Mapping[str, Any]
 
 
 class Recorder:
-    """Rows of a run by trial: those that were there when it was opened, and those that came since."""
+    """Rows of a run by trial: those that were there when it was opened, and those that came since.
 
-    def __init__(self, folder: Path, methods: Mapping[str, MethodCard]):
+    ``methods`` and their ``options``, by name, are what the run compares.
+    """
+
+    def __init__(self, folder: Path, methods: Mapping[str, MethodCard], options: Mapping[str, MethodOptions]):
         self.rows: dict[str, Row] = {row["trial_id"]: row for row in log.rows(folder / log.NAME)}
         self._log = folders.open_log(folder)
-        self._writers = TrialWriters(folder / "tensorboard", methods)
+        self._writers = TrialWriters(folder / "tensorboard", methods, options)
 
     def curve(self, row: Row, loss: float) -> None:
         """A trial has come so far."""
@@ -29,8 +33,7 @@ class Recorder:
         """A trial has ended: it is on disk when this returns."""
         self._log.add_trial(row, predictions)
         self.rows[row["trial_id"]] = row
-        if row["status"] != "failed":
-            self._writers.finish(row)
+        self._writers.finish(row)
 
     def table(self, name: str, rows: Sequence[Row]) -> None:
         """Rows of a table that a method declares."""
@@ -53,9 +56,11 @@ class Recorder:
 
 
 @contextmanager
-def recording(folder: Path, methods: Mapping[str, MethodCard]) -> Iterator[Recorder]:
+def recording(
+    folder: Path, methods: Mapping[str, MethodCard], options: Mapping[str, MethodOptions]
+) -> Iterator[Recorder]:
     """A run's recorder; however the run ends, tables are compacted from the log behind it."""
-    recorder = Recorder(folder, methods)
+    recorder = Recorder(folder, methods, options)
     try:
         yield recorder
     finally:

@@ -73,7 +73,9 @@ ROW = (
     Column("trial_id", "str", "unique within the run"),
     Column("seed", "int", "of the trial"),
     Column("fold", "int", "of the split"),
-    Column("leakage", "str", "what test shares with what was learnt and chosen from: none | choice | subjects | samples"),
+    Column(
+        "leakage", "str", "what test shares with what was learnt and chosen from: none | choice | subjects | samples"
+    ),
     Column("status", "str", "done | failed | pruned | diverged: an output was not finite"),
     Column("error", "str", "why it failed or diverged"),
     Column("trainable_parameters", "int", "what is trained: those that a gradient reaches"),
@@ -94,7 +96,7 @@ ROW = (
     Column("test_macro_f1", "float", "on test"),
     Column("test_weighted_f1", "float", "on test"),
     Column("test_accuracy", "float", "on test"),
-    Column("test_kappa", "float", "Cohen's, on test"),
+    Column("test_kappa", "float", "Cohen's, on test; 0 where labels and predictions are all of one class"),
     Column("test_agreement", "float", "share of test windows for which it says what the teacher says"),
     Column("step_seconds", "float", "of a training step from stored inputs"),
     Column("train_seconds", "float", "of the trial, evaluation on val included"),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmark import registry
+from benchmark.common import mishaps
 from benchmark.common.machine import PeakMemory
 from benchmark.config.schema import Config
 from benchmark.frozen.task import Task, open_task
@@ -171,8 +172,8 @@ def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
 
 
 def failed_row(config: Config, spec: Spec, dataset: str, error: str) -> dict[str, Any]:
-    """The row of a trial that ended in an error."""
-    return {**row_head(config, spec, dataset), "status": "failed", "error": error}
+    """The row of a trial that ended in an error, whose text is given."""
+    return {**row_head(config, spec, dataset), "status": "failed", "error": mishaps.described(error)}
 
 
 def run_final(config: Config, spec: Spec, dataset: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:

@@ -1,0 +1,151 @@
+"""TensorBoard's HParams page compares methods: what it answers over HTTP while a run goes on and when it is resumed."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from benchmark import registry
+from benchmark.results.tensorboard import METRICS, TrialWriters
+
+METHODS = ("bridge", "kd_logits", "majority")
+ALL = {"allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE"], "sliceSize": 1000}
+ANSWERS = Callable[[str], Any]
+
+
+@contextmanager
+def page(folder: Path) -> Iterator[ANSWERS]:
+    """``tensorboard --logdir`` as a user starts it; gives what its HParams page asks for."""
+    words = ["-m", "tensorboard.main", "--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"]
+    with subprocess.Popen(
+        [sys.executable, *words, "--logdir", str(folder)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        url = next(found[0] for line in process.stderr if (found := re.findall(r"http://127\S+", line)))
+
+        def ask(what: str) -> Any:
+            wanted = json.dumps(ALL if what == "session_groups" else {})
+            query = urllib.parse.urlencode({"request": wanted})
+            with urllib.request.urlopen(f"{url}data/plugin/hparams/{what}?{query}", timeout=60) as answer:
+                return json.load(answer)
+
+        try:
+            yield ask
+        finally:
+            process.kill()
+
+
+def columns(ask: ANSWERS) -> dict[str, Mapping[str, Any]]:
+    """Hyperparameters by name, as soon as the page knows of the run's definition; only that describes them."""
+
+    def found() -> list[Mapping[str, Any]] | None:
+        listed = ask("experiment").get("hparamInfos", [])
+        return listed if listed and all("description" in info for info in listed) else None
+
+    return {info["name"]: info for info in wait(found)}
+
+
+def groups(ask: ANSWERS, *statuses: str) -> dict[str, Mapping[str, Any]]:
+    """Trials by id, as soon as they have these statuses."""
+
+    def found() -> dict[str, Mapping[str, Any]] | None:
+        listed = ask("session_groups").get("sessionGroups", [])
+        return {one["name"]: one for one in listed} if sorted(statuses) == sorted(map(status, listed)) else None
+
+    return wait(found)
+
+
+def status(group: Mapping[str, Any]) -> str:
+    (session,) = group["sessions"]
+    return session["status"].removeprefix("STATUS_").lower()
+
+
+def metrics(group: Mapping[str, Any]) -> dict[str, float]:
+    return {value["name"]["tag"].removeprefix("hparam/"): value["value"] for value in group["metricValues"]}
+
+
+def wait(found: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "TensorBoard never showed it"
+        time.sleep(0.2)
+    return value
+
+
+def writers(folder: Path) -> TrialWriters:
+    config = registry.configure([])
+    return TrialWriters(folder, {name: registry.get(name).card() for name in METHODS}, config.method_options)
+
+
+def row(method: str, number: int, options: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    same = {"trial_id": f"{method}-{number}", "stage": "search", "status": "done", "fold": 0, "seed": 0, "epochs": 1}
+    return {**same, "method": method, "config": json.dumps(options), "val_agreement": 0.5, **values}
+
+
+def test_a_run_that_goes_on_is_shown_with_the_columns_of_all_its_methods(tmp_path: Path):
+    bridge = row("bridge", 0, {"input": 3, "output": "head", "rank": 8, "compile": True}, bridge_input=3)
+    first = writers(tmp_path)
+    with page(tmp_path) as ask:
+        shown = columns(ask)
+        assert shown.keys() >= {
+            "bridge_input",
+            "prototypes",
+            "rank",
+            "temperature",
+            "output",
+            "compile",
+            "learning_rate",
+        }
+        assert shown["method"]["domainDiscrete"] == list(METHODS)
+        assert [shown[name]["type"] for name in ("rank", "output", "compile", "temperature", "stage")] == [
+            f"DATA_TYPE_{kind}" for kind in ("FLOAT64", "STRING", "BOOL", "FLOAT64", "STRING")
+        ]
+        assert {name for name, info in shown.items() if info.get("differs")} >= {"method", "stage", "fold"}
+        first.curve(bridge, 0.1)
+        first.close()  # stopped; a resumed run does it again
+        assert "val_agreement" not in metrics(groups(ask, "unknown")["bridge-0"])
+
+        again = writers(tmp_path)
+        again.curve(bridge, 0.1)
+        again.finish({**bridge, "val_divergence": float("inf"), "trainable_parameters": 1234567})
+        again.finish(row("kd_logits", 0, {"temperature": 2.5}, status="pruned"))
+        again.finish(row("majority", 0, {}, status="failed", val_agreement=None))
+        found = groups(ask, "success", "success", "failure")
+        assert columns(ask) == shown
+    assert {name: one["hparams"]["method"] for name, one in found.items()} == {f"{name}-0": name for name in METHODS}
+    options = found["bridge-0"]["hparams"]
+    assert {name: options[name] for name in ("input", "output", "rank", "compile", "bridge_input")} == {
+        "input": 3,
+        "output": "head",
+        "rank": 8,
+        "compile": True,
+        "bridge_input": 3,
+    }
+    assert found["kd_logits-0"]["hparams"]["temperature"] == 2.5
+    assert "temperature" not in options
+    assert metrics(found["bridge-0"]) == {"val_agreement": 0.5, "trainable_parameters": 1234567}
+    assert metrics(found["majority-0"]) == {}
+    assert status(found["majority-0"]) == "failure"
+
+
+def agree(folder: Path, table: pl.DataFrame) -> None:
+    """Every trial of a run's table is on the page, with its method and the values of its metrics."""
+    with page(folder) as ask:
+        ends = ["failure" if found == "failed" else "success" for found in table["status"]]
+        shown, found = columns(ask), groups(ask, *ends)
+    for trial in table.iter_rows(named=True):
+        mine = found[trial["trial_id"]]
+        assert mine["hparams"]["method"] == trial["method"]
+        assert mine["hparams"].keys() <= shown.keys()
+        expected = {name: trial[name] for name in METRICS if trial[name] is not None}
+        assert metrics(mine) == pytest.approx(expected, rel=1e-6)
