@@ -20,8 +20,9 @@ setup: $(VENV)/.installed ## make .venv and install everything, pinned (the othe
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); BridgeBench needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e ".[dev]"
+	@echo 'Installing BridgeBench and all that it needs, as pinned, into $(VENV): some two minutes, up to 3 GB to download'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e ".[dev]"
 	@touch $@
 
 benchmark: setup ## run EXPERIMENT (default quickstart) with ARGS="key=value ..."

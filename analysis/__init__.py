@@ -29,7 +29,7 @@ def write(folder: Path) -> list[Path]:
 
 
 def show(folder: Path) -> str:
-    """The tables as aligned text, at most 120 columns wide, and a sentence per transfer method.
+    """The tables as aligned text, at most 120 columns wide, and the verdict on the transfer methods.
 
     Where there are no final results yet, a line that says so.
 

@@ -1,6 +1,7 @@
 """One estimator and its interval: what is measured on a seed's pooled test predictions, and its spread by subject."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,7 +30,7 @@ def summarise(run: Run) -> pl.DataFrame:
             **{name: float(value) for name, value in scores(counts.sum(0)).items()},
             "agreement": windows.select((pl.col("prediction") == pl.col("teacher_prediction")).mean()).item(),
         }
-        for method, windows, counts in _by_seed(run)
+        for (method, _), windows, counts in counted(run, "method", "seed")
     ]
     return (
         pl.DataFrame(rows, schema={"method": pl.String, **dict.fromkeys(METRICS, pl.Float64)})
@@ -54,33 +55,49 @@ def bootstrap_balanced_accuracy(
         method -> (low, high) in [0, 1]. A method predicted for fewer than two subjects has none: the spread
         between subjects cannot be seen on one.
     """
-    drawn: dict[str, list[np.ndarray]] = {}
-    subjects: dict[str, set[str]] = {}
-    seeds = list(_by_seed(run))
-    n = len(seeds[0][2]) if seeds else 1
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
-    for method, windows, counts in seeds:
-        of_draws = np.tensordot(weights, counts, axes=1)  # (draws, true class, predicted class)
-        drawn.setdefault(method, []).append(scores(of_draws)["balanced_accuracy"])
-        subjects.setdefault(method, set()).update(windows["subject"])
+    seeds: dict[str, list[np.ndarray]] = {}
+    for (method, _), _, counts in counted(run, "method", "seed"):
+        seeds.setdefault(method, []).append(counts)
     intervals = {}
-    for method, of_seeds in drawn.items():
-        if len(subjects[method]) > 1:
-            values = np.ma.masked_invalid(of_seeds).mean(axis=0).compressed()
-            low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-            intervals[method] = (float(low), float(high))
+    for method, of_seeds in seeds.items():
+        counts = np.stack(of_seeds)
+        if np.count_nonzero(counts.any((0, 2, 3))) > 1:
+            intervals[method] = percentiles(redrawn(counts, subject_draws(counts.shape[1], draws, seed)), level)
     return intervals
 
 
-def _by_seed(run: Run) -> Iterator[tuple[str, pl.DataFrame, np.ndarray]]:
-    """Method, test predictions of one of its seeds, and their counts (subjects of the run, true, predicted class).
+def subject_draws(n: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """How often each draw (draws, n) with replacement holds each of ``n`` subjects."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+
+
+def redrawn(counts: np.ndarray, weights: np.ndarray) -> np.ma.MaskedArray:
+    """Balanced accuracy in each draw (draws,), masked where a draw holds no window of any seed.
+
+    Args:
+        counts: (seeds, subjects, true, predicted class).
+        weights: (draws, subjects).
+    """
+    of_seeds = [scores(np.tensordot(weights, of_seed, axes=1))["balanced_accuracy"] for of_seed in counts]
+    return np.ma.masked_invalid(of_seeds).mean(axis=0)
+
+
+def percentiles(values: np.ma.MaskedArray, level: float = 0.95) -> tuple[float, float]:
+    """The central interval that holds a share of ``level`` of the values."""
+    low, high = np.quantile(values.compressed(), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def counted(run: Run, *by: str) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame, np.ndarray]]:
+    """Test predictions group by group of columns ``by``: their values, the windows, and counts of these (subjects of
+    the run, true, predicted class).
 
     Sorted: sums in another order differ in their last digit from one run to the next.
     """
-    predictions = run.final_predictions.drop_nulls(["subject", "label", "prediction"]).sort("method", "seed")
+    predictions = run.final_predictions.drop_nulls(["subject", "label", "prediction"]).sort(*by)
     subjects, number = np.unique(predictions["subject"].to_list(), return_inverse=True)
     numbered = predictions.with_columns(number=pl.Series(number, dtype=pl.Int64))
-    for (method, _), windows in numbered.group_by("method", "seed", maintain_order=True):
+    for key, windows in numbered.group_by(*by, maintain_order=True):
         counts = np.zeros((len(subjects), run.n_classes, run.n_classes))
         np.add.at(counts, tuple(windows.select("number", "label", "prediction").to_numpy().T), 1)
-        yield str(method), windows, counts
+        yield key, windows, counts

@@ -1,14 +1,18 @@
-"""The training loop of a student: the whole new model and a linear head."""
+"""The training loop of a student: the new model, or a part of it, and a linear head.
+
+Shapes: N windows, B of a batch, D features of a block, K classes.
+"""
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baselines._adapt import FULL, Adaptation
 from benchmark.encoders.base import Encoder
 from benchmark.encoders.registry import reached_parameters
 from benchmark.frozen.task import Task
@@ -38,20 +42,45 @@ class Training(Protocol):
     def epochs(self) -> int: ...
 
 
-class Student(Method):
-    """All weights of the new modality's encoder, from its pre-trained state, and a new linear head.
+class Outputs(NamedTuple):
+    """What a student makes of a batch."""
 
-    A subclass says what a batch is compared with: ``batch_loss(logits, rows)``, rows being positions in the windows of
-    ``trains_on``.
+    logits: Tensor
+    """(B, K)"""
+    pooled: Sequence[Tensor]
+    """(B, D), the mean over tokens of the last block's output; of every block's where the method ``reads_blocks``."""
+
+    @property
+    def embedding(self) -> Tensor:
+        """The pooled output of the last block, (B, D)."""
+        return self.pooled[-1]
+
+
+class Student(Method):
+    """The new modality's encoder, trained from its pre-trained state as far as its ``Adaptation`` says, and a new head.
+
+    A subclass says what a batch is compared with: ``batch_loss(outputs, rows)``, rows being positions in the windows of
+    ``trains_on``; and which modules help with that, and are thrown away afterwards.
     """
 
     trains_on: ClassVar[tuple[str, ...]] = ("pair",)
     """The parts of the split whose windows are trained on, one after the other."""
+    reads_blocks: ClassVar[bool] = False
+    """Whether its loss reads the outputs of all blocks."""
+
+    @classmethod
+    def helper_parameters(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Any]) -> tuple[int, int]:
+        """The least and the most parameters of its helpers over the search space."""
+        return 0, 0
 
     @classmethod
     def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:
-        whole = reached_parameters(new) + (new.shape_at(new.n_blocks)[1] + 1) * n_classes
-        return [Size("the whole new model", whole, whole)]
+        head = (new.shape_at(new.n_blocks)[1] + 1) * n_classes
+        least, most = cls.helper_parameters(old, new, n_classes, space)
+        found: dict[str, list[int]] = {}
+        for adaptation in Adaptation.searched(space, new.n_blocks):
+            found.setdefault(adaptation.place, []).append(reached_parameters(new, adaptation) + head)
+        return [Size(where, min(n) + least, max(n) + most) for where, n in found.items()]
 
     @classmethod
     def seconds(
@@ -60,43 +89,82 @@ class Student(Method):
         windows = {"train": n_train, "pair": n_pair}
         n = sum(windows[part] for part in cls.trains_on)
         steps = n / min(space["batch_size"])
-        return space["epochs"][0] * (sum(forward.new) * (3 * n + n_val) + STEP_SECONDS * steps)
+        whole, taken = sum(forward.new), []
+        adaptations = Adaptation.searched(space, len(forward.new) - 1)
+        for adaptation in adaptations:
+            through = {"head": 0.0, "last_k": sum(forward.new[-adaptation.amount :])}.get(adaptation.kind, whole)
+            forwards = 0 if adaptation.kind == "head" else whole * (n + n_val)
+            taken.append(forwards + 2 * through * n + STEP_SECONDS * steps)
+        return space["epochs"][0] * sum(taken) / len(taken)
 
-    def __init__(self, task: Task, options: Training, seed: int):
+    def __init__(self, task: Task, options: Training, seed: int, adaptation: Adaptation = FULL):
         assert options.learning_rate is not None
         assert options.batch_size is not None
         self.task, self.batch_size = task, options.batch_size
-        self.n_epochs = options.epochs
+        self.n_epochs, self.adaptation = options.epochs, adaptation
         self.generator = torch.Generator().manual_seed(seed)
-        encoder = copy.deepcopy(task.new).requires_grad_(True)
+        encoder = copy.deepcopy(task.new).freeze()
         head = new_head(encoder.shape_at(encoder.n_blocks)[1], task.n_classes, seed).to(task.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.in_training = adaptation(encoder)
+            self.helpers = self.make_helpers(options).to(task.device, encoder.dtype)
         self.model = nn.ModuleDict({"encoder": encoder, "head": head})
         self.encoder, self.head = encoder, head
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
-        self.trainable_parameters = reached_parameters(encoder) + linear_parameters(head)
+        trained = [p for p in (*self.model.parameters(), *self.helpers.parameters()) if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=options.learning_rate)
+        self.trainable_parameters = (
+            reached_parameters(task.new, adaptation) + linear_parameters(head) + self._helper_count
+        )
         self.stored_parameters = (
             embed_parameters(encoder) + block_parameters(encoder, 0, encoder.n_blocks) + linear_parameters(head)
         )
-        self.inputs = task.prepared(*self.trains_on)
+        self.n, self.pooled = self._reader(*self.trains_on)
+
+    @property
+    def _helper_count(self) -> int:
+        return sum(p.numel() for p in self.helpers.parameters())
 
     @property
     def declared_parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
+        full = self.adaptation.kind == "full"
+        return self._helper_count + sum(p.numel() for p in self.model.parameters() if full or p.requires_grad)
+
+    def make_helpers(self, options: Any) -> nn.ModuleDict:
+        """Modules that its loss trains along. They help in training alone: no device stores them."""
+        return nn.ModuleDict()
 
     @abstractmethod
-    def batch_loss(self, logits: Tensor, rows: Tensor) -> Tensor: ...
+    def batch_loss(self, outputs: Outputs, rows: Tensor) -> Tensor: ...
 
-    def _logits(self, inputs: Tensor) -> Tensor:
+    def _reader(self, *parts: str) -> tuple[int, Callable[[Tensor], list[Tensor]]]:
+        """How many windows these parts have, and what gives the pooled outputs of some: the store, where the whole
+        encoder is frozen."""
+        if self.adaptation.kind != "head":
+            inputs = self.task.prepared(*parts)
+            return len(inputs), lambda rows: self._pooled(inputs[rows])
+        first = 1 if self.reads_blocks else self.encoder.n_blocks
+        stored = [
+            torch.cat([self.task.pooled("new", part, block) for part in parts])
+            for block in range(first, self.encoder.n_blocks + 1)
+        ]
+        return len(stored[0]), lambda rows: [x[rows] for x in stored]
+
+    def _pooled(self, inputs: Tensor) -> list[Tensor]:
         """From the encoder's prepared inputs."""
         inputs = inputs.to(self.encoder.device, self.encoder.dtype)
-        return self.head(self.encoder.pool(self.encoder(inputs)))
+        if self.reads_blocks:
+            return [self.encoder.pool(hidden) for hidden in self.encoder.block_outputs(inputs)[1:]]
+        return [self.encoder.pool(self.encoder(inputs))]
 
     def train_epoch(self) -> Epoch:
-        self.model.train()
+        for module in self.in_training:
+            module.train()
         total, steps = 0.0, 0
-        order = torch.randperm(len(self.inputs), generator=self.generator)
+        order = torch.randperm(self.n, generator=self.generator)
         for rows in order.split(self.batch_size):
-            loss = self.batch_loss(self._logits(self.inputs[rows]), rows)
+            pooled = self.pooled(rows)
+            loss = self.batch_loss(Outputs(self.head(pooled[-1]), pooled), rows)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -106,13 +174,13 @@ class Student(Method):
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:
         self.model.eval()
-        inputs = self.task.prepared(split)
-        return torch.cat([self._logits(inputs[rows]) for rows in torch.arange(len(inputs)).split(64)])
+        n, pooled = self._reader(split)
+        return torch.cat([self.head(pooled(rows)[-1]) for rows in torch.arange(n).split(64)])
 
     @torch.no_grad()
     def predict(self, windows: np.ndarray) -> Tensor:
         self.model.eval()
-        return self._logits(self.encoder.inputs(windows))
+        return self.head(self._pooled(self.encoder.inputs(windows))[-1])
 
     def state(self) -> dict[str, Tensor]:
         return copied(self.model)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines._student import Student
+from baselines._student import Outputs, Student
 from benchmark.frozen.task import Task
 from benchmark.frozen.teacher import class_weights
 from search_spaces.oracle_finetune import Options
@@ -26,5 +26,5 @@ class OracleFinetune(Student):
         self.classes = torch.from_numpy(label).to(task.device)
         self.weight = class_weights(self.classes, task.n_classes)
 
-    def batch_loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        return F.cross_entropy(logits, self.classes[rows], self.weight)
+    def batch_loss(self, outputs: Outputs, rows: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.logits, self.classes[rows], self.weight)

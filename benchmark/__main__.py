@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 
 from benchmark.common.terminal import exit_code
-from benchmark.config import help
-from benchmark.registry import catalogue, configure
 
 SHOWN = ("-h", "--help", "--config", "--options", "--plan")
 
@@ -17,6 +15,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
+    # Here, where a signal is answered: imports take seconds.
+    from benchmark.config import help
+    from benchmark.registry import catalogue, configure
+
     shown = [word for word in words if word in SHOWN]
     rest = [word for word in words if word not in SHOWN]
     config = configure(rest)
@@ -42,13 +44,17 @@ def _main(words: Sequence[str]) -> int:
     try:
         folder = run.run(config)
     except run.Interrupted as stopped:
-        again = " ".join([*(word for word in rest if not word.startswith("overwrite=")), "resume=true"])
-        print(
-            f"\nStopped. What was finished is kept in {stopped}; python -m benchmark {again} goes on.", file=sys.stderr
-        )
-        return 130
-    written = analysis.write(folder)
-    print(f"\n{analysis.show(folder)}\n{analysis.closing(folder, written, time.perf_counter() - begin)}")
+        again = " ".join([*(word for word in rest if not word.startswith(("overwrite=", "resume="))), "resume=true"])
+        raise KeyboardInterrupt(
+            f"Stopped. What was finished is kept in {stopped}; python -m benchmark {again} goes on."
+        ) from None
+    try:
+        written = analysis.write(folder)
+        print(f"\n{analysis.show(folder)}\n{analysis.closing(folder, written, time.perf_counter() - begin)}")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Stopped. The run is finished; python -m analysis {folder} makes its tables."
+        ) from None
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The errors that a user is meant to read."""
+"""The errors and warnings that a user is meant to read."""
 
 
 class InputError(Exception):
@@ -14,3 +14,10 @@ class InputError(Exception):
 
 class RunError(Exception):
     """A run cannot go on though its input was right; the command line prints one line and exits with code 1."""
+
+
+class Notice(UserWarning):
+    """Something that a user should read though the work goes on: ``warnings.warn(message, Notice)``, one line.
+
+    It reaches standard error as ``warning: <message>``, also from a process of the cluster.
+    """

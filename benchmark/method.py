@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.encoders.base import Encoder
-from benchmark.encoders.registry import parameter_count
+from benchmark.encoders.registry import parameter_count, reached_parameters
 from benchmark.frozen.task import Task
 from benchmark.results.schema import Column, Kind, MethodCard
 
@@ -78,6 +78,8 @@ class Method(ABC):
     reads_labels: ClassVar[bool] = False
     student: ClassVar[bool] = False
     """Whether it trains the whole new model: what parameter counts are compared with."""
+    saves: ClassVar[bool] = False
+    """Whether it claims to train much less than the whole new model: then ``search.min_reduction`` holds it to that."""
     seeded: ClassVar[bool] = True
     """Whether another seed gives another result."""
     columns: ClassVar[tuple[Column, ...]] = ()
@@ -182,6 +184,11 @@ def block_parameters(encoder: Encoder, start: int, stop: int) -> int:
 def embed_parameters(encoder: Encoder) -> int:
     """Parameters in front of block 0."""
     return parameter_count(encoder, backbone_only=True) - block_parameters(encoder, 0, encoder.n_blocks)
+
+
+def student_parameters(new: Encoder, n_classes: int) -> int:
+    """What a gradient reaches of the whole new model with a linear head: what savings are measured against."""
+    return reached_parameters(new) + (new.shape_at(new.n_blocks)[1] + 1) * n_classes
 
 
 def linear_parameters(head: torch.nn.Linear) -> int:

@@ -22,10 +22,11 @@ from benchmark.data.base import PairedWindows
 from benchmark.encoders import registry as encoders
 from benchmark.frozen.prepare import Cached, cached
 from benchmark.frozen.task import load_data
-from benchmark.frozen.weights import Side, options_of, shapes
+from benchmark.frozen.weights import Shapes, Side, options_of
 from benchmark.method import ForwardSeconds
 from benchmark.plan import Plan, describe, make_plan, window_counts
 from benchmark.run import check_machine, check_models
+from benchmark.search.space import recorded_space
 
 WINDOWS = 4  # of noise, for the estimate
 TRAINING = 3.0  # a forward and a backward take about so many forwards
@@ -37,8 +38,8 @@ def preview(config: Config) -> str:
     check_machine(config)
     data = load_data(config, progress=True)
     plan = make_plan(config, data)
-    blocks = check_models(config, data, plan)
-    spaces = {name: _space(config, name, blocks) for name in plan.methods}
+    shapes = check_models(config, data, plan)
+    spaces = {name: _space(config, name, shapes.blocks) for name in plan.methods}
     there = cached(config, plan.folds)
     forward = ForwardSeconds(_forward_seconds(config, data, "old"), _forward_seconds(config, data, "new"))
     parts = window_counts(plan)
@@ -50,7 +51,7 @@ def preview(config: Config) -> str:
         [
             describe(config, data, plan),
             "",
-            *_studies(config, data, plan, spaces, seconds),
+            *_studies(config, shapes, plan, spaces, seconds),
             "",
             *_cache(config, there),
             "",
@@ -67,35 +68,9 @@ def _space(config: Config, name: str, blocks: Blocks) -> Mapping[str, Sequence[A
     return {option: [value] for option, value in options.items()}
 
 
-class SpaceRecorder:
-    """Stands in for an Optuna trial to learn what a search space asks for; a ``fixed`` option has its one value."""
-
-    def __init__(self, fixed: Mapping[str, Any]):
-        self.found: dict[str, Sequence[Any]] = {name: [value] for name, value in fixed.items() if value is not None}
-
-    def _ask(self, name: str, values: Sequence[Any]) -> Any:
-        return self.found.setdefault(name, values)[0]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._ask(name, list(choices))
-
-    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> Any:
-        return self._ask(name, range(low, high + 1))
-
-    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:
-        return self._ask(name, [low, high])
-
-
-def recorded_space(space: Any, options: Mapping[str, Any], blocks: Blocks) -> Mapping[str, Sequence[Any]]:
-    """The values of every option over a search space (a module with ``space``); of a float, its two ends."""
-    recorder = SpaceRecorder(options)
-    space.space(recorder, blocks)
-    return recorder.found
-
-
 def _studies(
     config: Config,
-    data: PairedWindows,
+    shapes: Shapes,
     plan: Plan,
     spaces: Mapping[str, Mapping[str, Sequence[Any]]],
     seconds: Mapping[str, float],
@@ -106,10 +81,9 @@ def _studies(
         rows.append([study.name, str(study.trials), str(epochs), f"{seconds[study.method]:.1f}"])
     finals = Counter(final.method for final in plan.finals)
     lines = [*aligned(rows), "", f"final trials: {', '.join(f'{name} {n}' for name, n in finals.items())}", ""]
-    old, new = shapes(config, data, "old"), shapes(config, data, "new")
     sizes = [["trainable parameters", "", "least", "most"]]
     for name in config.methods:
-        for size in registry.get(name).sizes(old, new, len(data.classes), spaces[name]):
+        for size in registry.get(name).sizes(shapes.old, shapes.new, shapes.n_classes, spaces[name]):
             sizes.append([name, size.where, f"{size.least:,}", f"{size.most:,}"])
     return lines + aligned(sizes)
 

@@ -8,20 +8,20 @@ from benchmark import registry
 from benchmark.cluster.session import session
 from benchmark.common.files import check_writable
 from benchmark.common.machine import check_device
-from benchmark.config.options import Blocks
 from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
-from benchmark.encoders.base import Encoder
 from benchmark.frozen.prepare import prepare
 from benchmark.frozen.task import load_data
 from benchmark.frozen.teacher import check_probe
-from benchmark.frozen.weights import check_weights, shapes
+from benchmark.frozen.weights import Shapes, check_weights, shapes_of
 from benchmark.plan import Plan, describe, make_plan
 from benchmark.results import folder as folders
 from benchmark.results.folder import claim
 from benchmark.results.recorder import recording
 from benchmark.search.choice import choose
 from benchmark.search.experiment import evaluate, search
+from benchmark.search.samplers import best_points
+from benchmark.search.space import Saving
 
 
 class Interrupted(Exception):
@@ -43,23 +43,26 @@ def run(config: Config, say: Callable[[str], None] = print) -> Path:
     check_machine(config)
     data = load_data(config, progress=True)
     plan = make_plan(config, data)
-    blocks = check_models(config, data, plan)
-    with session(config.cluster):
-        folder = claim(config, plan.document())
-        say(describe(config, data, plan))
-        try:
+    shapes = check_models(config, data, plan)
+    folder: Path | None = None
+    try:
+        with session(config.cluster):
+            folder = claim(config, plan.document())
+            say(describe(config, data, plan))
             with recording(folder, plan.methods, config.method_options) as recorder:
                 begin = time.perf_counter()
                 saved = prepare(config, plan.folds, reads_last_tokens(config))
                 reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""
                 say(f"Prepared in {time.perf_counter() - begin:.0f} s{reused}.")
-                search(config, plan, blocks, data.dataset, folder, recorder)
+                search(config, plan, shapes, data.dataset, folder, recorder)
                 chosen = choose(config, plan, recorder)
                 evaluate(config, chosen, data.dataset, recorder)
                 recorder.finish()
-        except KeyboardInterrupt:
-            raise Interrupted(str(folder)) from None
-    return folder
+        return folder
+    except KeyboardInterrupt:
+        if folder is None:
+            raise
+        raise Interrupted(str(folder)) from None
 
 
 def check_machine(config: Config) -> None:
@@ -70,22 +73,20 @@ def check_machine(config: Config) -> None:
         check_device(config.device)
 
 
-def check_models(config: Config, data: PairedWindows, plan: Plan) -> Blocks:
-    """What search spaces depend on; InputError for encoders that do not take the data, for weights that cannot be used,
-    for options that do not fit the encoders, and for splits that no teacher can be trained on."""
-    blocks = blocks_of(shapes(config, data, "new"), shapes(config, data, "old"))
+def check_models(config: Config, data: PairedWindows, plan: Plan) -> Shapes:
+    """The encoders' shapes; InputError for encoders that do not take the data, for weights that cannot be used, for
+    options that do not fit the encoders or save too little, and for splits that no teacher can be trained on."""
+    shapes = shapes_of(config, data)
     for name in config.methods:
-        config.method_options[name].check(config, blocks)
+        if config.search.warm_start not in (None, "paper"):
+            best_points(Path(config.search.warm_start), name, most=1)
+        options = config.method_options[name]
+        options.check(config, shapes.blocks)
+        Saving(config, name, shapes).check(options.model_dump())
     check_weights(config, data)
     for split in plan.splits:
         check_probe(config.teacher, data.label[split.train], data.subject[split.train])
-    return blocks
-
-
-def blocks_of(new: Encoder, old: Encoder) -> Blocks:
-    """What search spaces depend on."""
-    widths = (max(encoder.shape_at(k)[1] for k in range(encoder.n_blocks + 1)) for encoder in (new, old))
-    return Blocks(new.n_blocks, old.n_blocks, *widths)
+    return shapes
 
 
 def reads_last_tokens(config: Config) -> bool:

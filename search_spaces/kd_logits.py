@@ -1,28 +1,24 @@
-"""What is searched for logit distillation: how soft the targets are, and how the student learns."""
+"""What is searched for logit distillation: nothing but what all students share."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config.options import Blocks, MethodOptions, option
+from benchmark.config.options import Blocks, option
+from search_spaces._student import StudentOptions, suggest_student
 
 if TYPE_CHECKING:
     import optuna
 
 
-class Options(MethodOptions):
+class Options(StudentOptions):
     """Options of logit distillation."""
 
-    temperature: float | None = option(None, "that softens teacher and student", gt=0)
-    learning_rate: float | None = option(None, "of Adam", gt=0)
-    batch_size: int | None = option(None, "windows a step", ge=1)
-    epochs: int = option(20, "passes over the pair split", ge=1)
+    standardise: bool = option(False, "z-scores of the logits of each window, of three classes or more")
 
 
 PAPER: Mapping[str, Mapping[str, Any]] = {}
 
 
 def space(trial: "optuna.Trial", blocks: Blocks) -> None:
-    """The student is always the whole new model."""
-    trial.suggest_float("temperature", 1.0, 8.0, log=True)
-    trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
-    trial.suggest_categorical("batch_size", [16, 32])
+    """How soft, how fast, and how much of the student."""
+    suggest_student(trial, blocks)

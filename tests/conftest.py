@@ -2,12 +2,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: several workers share the cores
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
+from benchmark.common.machine import use_threads
 from benchmark.config.schema import Config
 from benchmark.frozen.task import Task
 from benchmark.registry import configure
@@ -19,11 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def threads_stay() -> Iterator[None]:
-    """With another number of threads, what later tests compute differs in the last digit from what is stored."""
-    before = torch.get_num_threads()
-    yield
-    assert torch.get_num_threads() == before, "a test of this file changed the number of torch's threads"
+def one_thread() -> None:
+    """As a run has, whatever the environment says and tests of other files did."""
+    use_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +41,7 @@ def recordings(shared: Path) -> Path:
 
 
 SMALL = (
+    "methods=[bridge,kd_logits]",
     "data.subjects=8",
     "data.condition_seconds=40",
     "data.split.train=3",

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from benchmark.bridge.layout import to_block_input
 from benchmark.bridge.network import PrototypeBridge, count_parameters
-from benchmark.bridge.objectives import LOSSES
+from benchmark.bridge.objectives import LOSSES, rescale_large_gradients
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry
 from benchmark.errors import InputError
@@ -81,3 +82,27 @@ def test_losses_against_independent_formulas():
     }
     for name, loss in LOSSES.items():
         assert float(loss(torch.tensor(a), torch.tensor(b))) == pytest.approx(expected[name], rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-13, 1.0, 1e6])
+def test_infonce_has_the_gradient_of_normalised_outputs_where_the_first_one_is_zero_too(scale):
+    output = (scale * torch.randn(4, 3, 5, dtype=torch.float64)).requires_grad_()
+    target = torch.randn(4, 3, 5, dtype=torch.float64)
+    similarity = F.normalize(output.flatten(1)) @ F.normalize(target.flatten(1)).T
+    (expected,) = torch.autograd.grad(F.cross_entropy(similarity / 0.1, torch.arange(4)), output)
+    (found,) = torch.autograd.grad(LOSSES["infonce"](output, target), output)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("extreme", [500.0, 999.0, -1001.0, 1e6, 1e26, float("nan")])
+def test_only_gradients_with_an_entry_above_the_limit_are_rescaled(extreme):
+    """By the largest entry, not by the norm, which is above the limit in all of these."""
+    bridge = PrototypeBridge(5, tokens=3, d_old=4, rank=2, prototypes=6)
+    for p in bridge.parameters():
+        p.grad = torch.full_like(p, 499.0)
+    bridge.B.grad[0, 0] = extreme
+    before = [p.grad.clone() for p in bridge.parameters()]
+    rescale_large_gradients(bridge)
+    divisor = abs(extreme) if abs(extreme) > 1000 else 1.0
+    for p, gradient in zip(bridge.parameters(), before, strict=True):
+        torch.testing.assert_close(p.grad, gradient / divisor, equal_nan=True, rtol=0, atol=0)

@@ -33,7 +33,7 @@ from benchmark.registry import catalogue, configure
         (["search.trials=many"], "give a whole number of at least 1"),
         (["teacher.class_weighted=no"], "teacher.class_weighted=no cannot be used; give one of true, false"),
         (["search.scheduler=hyperband"], "one of none, asha, median"),
-        (["methods=[bridge,kd_logit]"], "did you mean kd_logits?"),
+        (["methods=[bridge,kd_logit]"], "did you mean kd_logits"),
         (["methods=[]"], "give a list such as"),
         (["references=[tacher]"], "did you mean teacher?"),
         (["final.seeds=[]"], "give a list of whole numbers"),
@@ -129,6 +129,16 @@ def test_the_help_names_every_option_with_its_value_and_what_it_takes():
     for one in help.options_of(loaded):
         assert one.accepted, one.name
     assert "a whole number of at least 1, or null to search it" in " ".join(text.split())
+
+
+def test_all_methods_are_all_that_can_be_searched():
+    assert configure(["methods=all"]).methods == list(catalogue().searchable)
+
+
+def test_options_of_methods_that_do_not_run_are_no_part_of_what_ran():
+    """So that a run can be resumed after somebody added a method."""
+    assert "kd_logits" in configure([]).plain()
+    assert configure(["methods=[bridge]"]).plain() == configure(["methods=[bridge]", "kd_logits.epochs=99"]).plain()
 
 
 def test_the_readmes_table_of_options_is_the_schemas():

@@ -115,6 +115,7 @@ def test_a_channel_against_the_mastoid_is_the_same_channel(root: Path):
 
 
 def test_windows_go_through_the_cache_and_a_changed_label_never_meets_a_stale_one(root: Path, tmp_path: Path):
+    write_isruc(root, 10, {name: 1.1 * signal for name, signal in night(8, 10).items()}, STAGES)  # not the EEG of 002
     before = cache.load(isruc(root), "eeg", "ecg", tmp_path / "cache", progress=False)
     assert np.bincount(before.label).tolist() == [6, 10]
     write_isruc_labels(root, 2, [5, *STAGES[1:]])

@@ -16,6 +16,8 @@ from benchmark.frozen.teacher import finetune, fit_head
 from benchmark.plan import Spec
 from benchmark.trial.trial import Trial, together
 from tests.conftest import changed
+from tests.test_closed_form import POINTS
+from tests.test_distillation import ADAPTS, STUDENTS
 from tests.test_transfer import BRIDGE, KD
 
 META = torch.device("meta")
@@ -62,7 +64,7 @@ def on_meta(task: Task, monkeypatch: pytest.MonkeyPatch) -> OnMeta:
     return OnMeta(task)
 
 
-OPTIONS: dict[str, dict[str, Any]] = {"bridge": BRIDGE, "kd_logits": KD, "oracle_finetune": {"epochs": 1}}
+OPTIONS: dict[str, dict[str, Any]] = {"bridge": BRIDGE, "oracle_finetune": {"epochs": 1}, **STUDENTS, **POINTS}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"bridge": BRIDGE, "kd_logits": KD, "oracle
         *((name, OPTIONS.get(name, {})) for name in registry.names()),
         ("bridge", {**BRIDGE, "output": "head", "loss": "infonce", "init": "randreal"}),
         ("bridge", {**BRIDGE, "loss_at": "bridge_output", "init": "randreal"}),
+        *(("kd_logits", {**KD, **adapt}) for adapt in ADAPTS),
     ],
 )
 def test_a_trial_of_every_method(on_meta: OnMeta, method: str, options: dict[str, Any]):

@@ -158,7 +158,8 @@ def test_keys_say_what_is_computed_and_not_who_asks(make):
     features.extract(1, last=np.array([0, 3]))
     features.block_input(np.array([8]), 4)
     keys = [entry.key for entry in features._entries.values()]
-    same = {"dataset", "content", "modality", "subject", "encoder", "preset", "code", "torch", "dtype", "format"}
+    data, stored = {"dataset", "content", "modality", "subject"}, {"dtype", "format", "libraries"}
+    same = {*data, *stored, "encoder", "preset", "code", "batch", "device", "threads"}
     shown = sorted((key["what"], *sorted(set(key) - same - {"what"})) for key in keys)
     assert shown == [("input", "block", "weights"), ("last", "weights"), ("pooled", "weights")]
 

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.common.machine import use_threads
 from benchmark.common.store import Entry, Store
 from benchmark.frozen.features import Features
 from tests.test_features import papagei, people
@@ -24,7 +24,7 @@ KILLS = 12
 
 def extract(root: Path, log: Path) -> None:
     """A process that extracts all subjects; ``log`` says of which it computes a batch."""
-    torch.set_num_threads(1)
+    use_threads(1)
 
     def note(done: int, total: int, text: str) -> None:
         with log.open("a") as file:
@@ -33,15 +33,6 @@ def extract(root: Path, log: Path) -> None:
     features = Features(Store(root), people(COUNTS), papagei(), "ppg", 2, note)
     for subject in range(len(COUNTS)):
         features.extract(subject, last=np.arange(COUNTS[subject]))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in the processes that are killed: the number of threads changes the last digit of what is computed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 
 from benchmark import registry
 from benchmark.frozen.task import load_data
+from benchmark.frozen.weights import Shapes
 from benchmark.plan import make_plan
-from benchmark.preview import recorded_space
-from benchmark.run import blocks_of
+from benchmark.search.space import recorded_space
 from tests.conftest import SMALL, changed
 
 
@@ -63,7 +63,7 @@ def test_a_plan_is_the_same_each_time_and_reads_only_the_data(small):
 
 
 def test_sizes_are_those_of_the_methods_that_are_made(small, task):
-    blocks = blocks_of(task.new, task.old)
+    blocks = Shapes(task.old, task.new, task.n_classes).blocks
     options = small.method_options["bridge"].model_dump()
     space = recorded_space(registry.search_space("bridge"), {**options, "rank": 4, "prototypes": 8, "input": 1}, blocks)
     sizes = registry.get("bridge").sizes(task.old, task.new, task.n_classes, space)
@@ -72,7 +72,7 @@ def test_sizes_are_those_of_the_methods_that_are_made(small, task):
         fixed = {"input": 1, "output": output, "rank": 4, "prototypes": 8, "learning_rate": 1e-3}
         made = registry.get("bridge")(task, registry.options_of("bridge", fixed), 0)
         assert size.least == size.most == made.trainable_parameters
-    fixed = {"temperature": 1.0, "learning_rate": 1e-3, "batch_size": 8}
+    fixed = {"temperature": 1.0, "learning_rate": 1e-3, "batch_size": 8, "adapt": "full"}
     student = registry.get("kd_logits")(task, registry.options_of("kd_logits", fixed), 0)
     (size,) = registry.get("kd_logits").sizes(task.old, task.new, task.n_classes, {})
     assert size.least == size.most == student.trainable_parameters

@@ -88,8 +88,8 @@ def test_local_weights_do_not_depend_on_the_direction(small, tmp_path):
     config = changed(folds(small, 3, tmp_path), old={"weights": "local"}, new={"weights": "local"})
     task = Task(config, 0)
     back = config.model_copy(update={"old": config.new, "new": config.old})
-    paths = [prepare.local_path(config, task.data, task.split, side) for side in ("old", "new")]
-    assert paths == [prepare.local_path(back, load_data(back), task.split, side) for side in ("new", "old")]
+    paths = [prepare.kept_weights(config, task.data, task.split, side).path for side in ("old", "new")]
+    assert paths == [prepare.kept_weights(back, load_data(back), task.split, side).path for side in ("new", "old")]
 
 
 @pytest.mark.parametrize("training", ["probe", pytest.param("finetune", marks=pytest.mark.slow)])

@@ -1,6 +1,7 @@
 """A whole run through Ray Tune and Optuna, from the command line, as a user would start, stop and resume it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+from benchmark.common.store import Entry
 from benchmark.results import folder as folders
 from benchmark.results.schema import PREDICTIONS, read_parquet, row_schema, types_of
 from benchmark.results.tensorboard import METRICS
@@ -19,6 +22,8 @@ from tests.test_tensorboard import agree
 
 WORDS = (
     *SMALL,
+    "new.weights=local",
+    "pretraining.steps=3",
     "search.trials=4",
     "search.batch=2",
     "final.seeds=[0,1]",
@@ -26,7 +31,10 @@ WORDS = (
     "kd_logits.epochs=2",
     "oracle_finetune.epochs=2",
 )
-TIMES = ("step_seconds", "train_seconds", "inference_seconds_per_window", "peak_memory_bytes", "started_at", "run")
+OF_ONE_RUN = pl.selectors.contains("seconds", "extraction") | pl.selectors.by_name(
+    "peak_memory_bytes", "started_at", "run"
+)
+"""Columns that differ between two runs of one configuration."""
 
 
 def command(name: str, *words: str) -> list[str]:
@@ -34,8 +42,12 @@ def command(name: str, *words: str) -> list[str]:
     return [sys.executable, "-m", "benchmark", *WORDS, *where, *words]
 
 
-def start(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(name, *words), capture_output=True, text=True, timeout=300, cwd=folder)
+def start(folder: Path, name: str, *words: str, threads: int = 1) -> subprocess.CompletedProcess[str]:
+    """``threads``: what the environment says of their number."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    return subprocess.run(
+        command(name, *words), capture_output=True, text=True, timeout=300, cwd=folder, env=environment
+    )
 
 
 def rows(folder: Path, name: str) -> pl.DataFrame:
@@ -119,13 +131,26 @@ def test_the_choice_is_the_best_agreement_on_val(runs):
         assert chosen["config"].n_unique() == 1
 
 
-def test_one_worker_gives_the_rows_and_tables_of_two_from_stored_features(runs):
+def kept(cache: Path) -> dict[Path, dict[str, torch.Tensor]]:
+    """All arrays of a cache, by file."""
+    files = cache.rglob("*.arrow")
+    return {
+        path.relative_to(cache): {name: torch.cat(chunks) for name, chunks in Entry(path).items()} for path in files
+    }
+
+
+def test_one_worker_with_two_threads_gives_the_rows_tables_and_cache_of_two_with_one(runs):
     folder, _ = runs
-    done = start(folder, "two", "cluster.cpus=1")
+    done = start(folder, "two", "cluster.cpus=1", "cache=other", threads=2)
     assert done.returncode == 0, done.stderr
-    assert rows(folder, "one").drop(TIMES).equals(rows(folder, "two").drop(TIMES))
+    assert rows(folder, "one").drop(OF_ONE_RUN).equals(rows(folder, "two").drop(OF_ONE_RUN))
     accuracy = [(folder / "results" / name / "tables" / "accuracy.csv").read_text() for name in ("one", "two")]
     assert accuracy[0] == accuracy[1]
+    one, two = kept(folder / "cache"), kept(folder / "other")
+    assert {path.parent.name for path in one} == {"data", "weights", "teachers", "features"}
+    assert one.keys() == two.keys()
+    for path, arrays in one.items():
+        assert all(torch.equal(values, two[path][name]) for name, values in arrays.items()), path
 
 
 def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):

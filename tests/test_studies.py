@@ -2,28 +2,80 @@
 
 import json
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
 import optuna
 import pytest
 
 from analysis.paper import MODELS
-from benchmark.config.options import Blocks
-from benchmark.errors import RunError
+from benchmark.bridge.network import count_parameters
+from benchmark.data.signals.spec import SignalSpec
+from benchmark.encoders import registry as encoders
+from benchmark.errors import InputError, RunError
+from benchmark.frozen.weights import Shapes
+from benchmark.method import student_parameters
 from benchmark.plan import Study
 from benchmark.registry import configure
-from benchmark.run import blocks_of
+from benchmark.results.log import RowLog
 from benchmark.search.choice import best_of
-from benchmark.search.studies import FixedOr, SearchStudy, known_scores, specs_of
+from benchmark.search.samplers import sampler_of
+from benchmark.search.space import FixedOr
+from benchmark.search.studies import SearchStudy, known_scores, specs_of
 from search_spaces.bridge import PAPER, space
 
-BLOCKS = Blocks(new=6, old=4, new_width=32, old_width=48)
+SHAPES = Shapes(
+    encoders.build("hubert_ecg", SignalSpec("ecg", ("ECG",), 100.0, 1000, "z"), device="meta"),
+    encoders.build("papagei", SignalSpec("ppg", ("BVP",), 125.0, 1250, "z"), device="meta"),
+    n_classes=3,
+)
 STUDY = Study("bridge", 0, 12)
 
 
-def study(known: dict[int, float | None] | None = None, words: tuple[str, ...] = ()) -> SearchStudy:
+def study(
+    known: dict[int, float | None] | None = None, words: Sequence[str] = (), trials: int = STUDY.trials
+) -> SearchStudy:
     config = configure(words)
     fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
-    return SearchStudy(config, STUDY, fixed, BLOCKS, known or {})
+    return SearchStudy(config, replace(STUDY, trials=trials), fixed, SHAPES, known or {})
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "multivariate_tpe", "random", "grid", "nsga2", "cmaes"])
+def test_every_sampler_asks_by_seed_and_rounds_alone(sampler):
+    words = (f"search.sampler={sampler}",)
+    alone = run(study(words=words), 1)
+    assert len({json.dumps(options) for options in alone}) == 12
+    assert sorted(run(study(words=words), 4, seed=1), key=lambda options: options["number"]) == alone
+
+
+def test_samplers_differ_and_learn():
+    asked = {name: run(study(words=(f"search.sampler={name}",), trials=60), 4) for name in ("random", "tpe")}
+    late = {name: sum(map(score, options[30:])) for name, options in asked.items()}
+    assert late["tpe"] > late["random"]
+
+
+def test_the_grid_is_made_of_published_values_where_the_space_has_them():
+    space = {"rank": [2, 4, 8], "learning_rate": [3e-4, 1e-2], "output": [0, 1, "head"], "c": [1e-4, 1.0]}
+    sampler = sampler_of("grid", 0, 12, space, [*PAPER.values()])
+    values = {"rank": [4, 8], "learning_rate": [3e-4, 1e-2], "output": [0], "c": [1e-4, 1.0]}
+    assert {name: sorted(found, key=str) for name, found in sampler._search_space.items()} == values
+
+
+def test_a_warm_start_comes_first_where_the_space_has_it(tmp_path):
+    assert study(words=("search.warm_start=paper",)).next() == study().next()  # the quickstart has no published point
+    rows = [(0.5, 4), (0.9, 8), (0.7, 16), (0.8, 512)]
+    log = RowLog(tmp_path / "rows.jsonl")
+    for k, (agreement, rank) in enumerate(rows):
+        options = {"input": 1, "output": "head", "rank": rank, "prototypes": 16, "learning_rate": 1e-3, "epochs": 1}
+        row = {"val_balanced_agreement": agreement, "val_divergence": 0.0, "config": json.dumps(options)}
+        log.add_trial({**row, "method": "bridge", "stage": "search", "status": "done", "trial_id": f"x-{k:03d}"}, {})
+    log.close()
+    asked = study(words=(f"search.warm_start={tmp_path}",))
+    first = [asked.next() for _ in range(4)]
+    assert [options["rank"] for options in first[:2]] == [8, 16]  # 512 is not in the space
+    assert first[0]["epochs"] == 40  # what is fixed stays
+    with pytest.raises(InputError, match=r"holds no rows\.jsonl"):
+        study(words=(f"search.warm_start={tmp_path}/none",))
 
 
 @pytest.mark.parametrize("direction", PAPER)
@@ -33,13 +85,44 @@ def test_the_default_space_of_a_direction_has_its_published_point(direction):
     old, new = (dataset[side.modality].build() for side in (config.old, config.new))
     assert (old.preset, new.preset) == (config.old.preset, config.new.preset)
     trial = optuna.create_study().ask()
-    space(FixedOr(trial, config.method_options["bridge"].model_dump()), blocks_of(new, old))
+    space(FixedOr(trial, config.method_options["bridge"].model_dump()), Shapes(old, new, 2).blocks)
     for option, published in PAPER[direction].items():
         found = trial.distributions.get(option)
         if found is None:
             assert getattr(config.method_options["bridge"], option) == published, option
         else:
             assert found._contains(found.to_internal_repr(published)), option
+
+
+@pytest.mark.parametrize("words", [(), ("bridge.population=4",), ("search.min_reduction=0.95",)])
+def test_whatever_is_asked_for_saves_as_much_as_it_must(words):
+    config = configure(words)
+    for options in run(study(words=words), 4):
+        for spec in specs_of(STUDY, 0, options):
+            chosen = spec.options
+            width = SHAPES.new.shape_at(chosen["input"] + 1)[1]
+            size = count_parameters(width, *_entered(chosen["output"]), chosen["rank"], chosen["prototypes"])
+            assert 1 - size / student_parameters(SHAPES.new, 3) >= config.search.min_reduction
+
+
+def _entered(output: int | str) -> tuple[int, int]:
+    return (1, 48) if output == "head" else SHAPES.old.shape_at(output)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search.min_reduction=0.9999"], r"saves more than 0\.99\d of the .* parameters of the whole new model"),
+        (
+            ["bridge.rank=32", "bridge.prototypes=50", "bridge.output=0"],
+            "min_reduction=0.85, but nothing .* free what is fixed",
+        ),
+    ],
+)
+def test_a_saving_that_no_point_reaches_is_refused_with_the_largest(words, said):
+    with pytest.raises(InputError, match=said):
+        study(words=words)
+    assert study(words=[*words, "search.min_reduction=null"]).next()
 
 
 def score(options: dict) -> float:

@@ -55,7 +55,7 @@ def test_a_fine_tuned_teacher_is_trained_once_and_found_again(small):
     _ = task.head
     assert any(not torch.equal(a, b) for a, b in zip(untrained.parameters(), task.old.parameters(), strict=True))
     assert not any(p.requires_grad for p in task.old.parameters())
-    assert task.teacher_path.exists()  # named by the weights before they were tuned
+    assert task.kept_teacher.path.exists()  # named by the weights before they were tuned
     files = {file: file.stat().st_mtime_ns for file in (Path(small.cache) / "teachers").iterdir()}
     again = Task(tuned, 0)
     assert torch.equal(again.teacher_logits("test"), task.teacher_logits("test"))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis import captions
+from analysis import captions, pairs
 from analysis.run import CHANCE, Run
 from analysis.statistics import DRAWS, METRICS, bootstrap_balanced_accuracy, summarise
-from analysis.writers import MISSING, Column, Row, interval, label, mean_sd
+from analysis.writers import MISSING, Column, Row, interval, label, mean_sd, number
 
 NAME = "accuracy"
 TITLE = "Accuracy on the test split"
@@ -15,6 +15,8 @@ TITLE = "Accuracy on the test split"
 
 def build(run: Run) -> pl.DataFrame:
     """One row per method with final trials: value, deviation, and the interval over subjects, in [0, 1].
+
+    ``group`` has the letters of a transfer method, null where there is but one.
 
     A method whose final trials all failed keeps a row without numbers. Chance is 1 / classes unless the run
     measured it.
@@ -35,9 +37,13 @@ def build(run: Run) -> pl.DataFrame:
             {"method": [CHANCE.name], "balanced_accuracy": [guess], "accuracy": [guess], "kappa": [0.0]}
         )
         rows = pl.concat([rows, chance], how="diagonal")
-    order = run.ordered(rows["method"])
+    order, letters = run.ordered(rows["method"]), pairs.groups(run)
     return (
         rows.with_columns(
+            # Of one method alone, a letter would say nothing.
+            pl.col("method")
+            .replace_strict(letters if len(letters) > 1 else {}, default=None, return_dtype=pl.String)
+            .alias("group"),
             pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
             pl.col("method").replace_strict({method: k for k, method in enumerate(order)}).alias("order"),
         )
@@ -45,6 +51,7 @@ def build(run: Run) -> pl.DataFrame:
         .select(
             "method",
             "label",
+            "group",
             "done",
             "planned",
             "balanced_accuracy",
@@ -61,10 +68,11 @@ def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
         label("label", "Method"),
         mean_sd("balanced_accuracy", "Balanced accuracy"),
         interval("balanced_accuracy", "95 % interval"),
+        *([label("group", "Group", right=True)] if frame["group"].count() else []),
         mean_sd("macro_f1", "Macro F1"),
         mean_sd("weighted_f1", "Weighted F1"),
         mean_sd("accuracy", "Accuracy"),
-        mean_sd("kappa", "Cohen's kappa", digits=2, scale=1),
+        number("kappa", "Cohen's kappa", digits=2),  # its deviation is one too many for 120 columns
         mean_sd("agreement", "Teacher agreement"),
         Column("Runs", runs),
     ]
@@ -86,8 +94,14 @@ def caption(run: Run) -> str:
         if subjects > 1
         else "There is no interval over subjects: the test split has one."
     )
+    group = (
+        "Group: two methods share a letter if they are not told apart, by paired tests over subjects after Holm at "
+        f"{100 * pairs.LEVEL:.0f} % and by the interval of their difference. "
+        if len(pairs.groups(run)) > 1
+        else ""
+    )
     return (
-        f"In %, except kappa: from the test predictions of a seed{folds}{over}. {bounds} "
+        f"In %, except kappa: from the test predictions of a seed{folds}{over}. {bounds} {group}"
         "Agreement: share of windows for which the prediction is the teacher's. Runs: final trials done. "
         f"{captions.setting(run)}"
     )

@@ -42,6 +42,7 @@ class Bridge(Method):
 
     name: ClassVar[str] = "bridge"
     label: ClassVar[str] = "Bridge"
+    saves: ClassVar[bool] = True
     columns: ClassVar[tuple[Column, ...]] = (
         Column("bridge_input", "int", "block of the new model whose output the bridge takes"),
         Column("bridge_output", "int", "block of the old model whose input it gives; their number means the head"),

@@ -1,15 +1,18 @@
 """Functions mapped over a cluster: each result is handed over as it comes, with progress."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from benchmark.cluster.progress import Bar, StatusActor, reporter
+from benchmark.cluster.progress import StatusActor, reporter
 from benchmark.cluster.session import trial_resources
+from benchmark.common import mishaps
+from benchmark.common.progress import Bar, notices
 from benchmark.config.schema import ClusterOptions
-from benchmark.errors import InputError, RunError
+from benchmark.errors import InputError, Notice, RunError
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,12 @@ class Job:
 
 
 def _call(job: Job, status: Any) -> Any:
-    result = job.function(*job.arguments, progress=reporter(status, job.name))
-    ray.get(status.done.remote(job.name))
-    return result
+    status.say.remote(job.name, "")
+    try:
+        with notices(status.notice.remote):
+            return job.function(*job.arguments, progress=reporter(status, job.name))
+    finally:
+        ray.get(status.done.remote(job.name))  # what it said has been heard, too
 
 
 def run_jobs(
@@ -32,14 +38,19 @@ def run_jobs(
     options: ClusterOptions,
     text: str,
     finished: Callable[[Job, Any], None],
+    failed: Callable[[Job, str], None] | None = None,
     retries: int = 0,
 ) -> None:
     """Run all jobs and hand their results to ``finished`` in the order in which they end.
 
+    A job that raises, or whose process dies more than ``retries`` times, goes to ``failed`` with the error's text; the
+    others go on. Notices of the jobs are warned of here.
+
     Raises
     ------
     InputError, RunError
-        As a job raised it. KeyboardInterrupt cancels what still runs.
+        As a job raised it; RunError where there is no ``failed`` for one whose process died or was short of memory.
+        KeyboardInterrupt cancels what still runs.
     """
     if not jobs:
         return
@@ -51,21 +62,33 @@ def run_jobs(
         try:
             while waiting:
                 ready, _ = ray.wait(list(waiting), timeout=0.5)
+                said, heard = ray.get(status.read.remote())
+                for notice in heard:
+                    warnings.warn(notice, Notice, stacklevel=2)
                 for reference in ready:
-                    finished(waiting.pop(reference), _result(reference))
-                    bar.update()
-                bar.set_postfix_str(ray.get(status.read.remote())[:70], refresh=bool(ready))
+                    job = waiting.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except ray.exceptions.RayError as error:
+                        _fail(job, error, failed)
+                    else:
+                        finished(job, result)
+                bar.update(len(ready), said)
         except KeyboardInterrupt:
             for reference in waiting:
                 ray.cancel(reference, force=True)
             raise
 
 
-def _result(reference: Any) -> Any:
-    """What a task gave, or the error that it ended in as it was raised there."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError | RunError):
-            raise error.cause from None
-        raise
+def _fail(job: Job, error: ray.exceptions.RayError, failed: Callable[[Job, str], None] | None) -> None:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, InputError | RunError):
+        raise cause from None
+    if failed is not None:
+        failed(job, str(error))
+    elif mishap := mishaps.cause(str(error)):
+        raise RunError(
+            f"{job.name}: {mishap}; free memory or run fewer jobs at once (cluster.cpus=1), then go on with resume=true"
+        ) from None
+    else:
+        raise error

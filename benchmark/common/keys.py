@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.metadata
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "mne", "transformers")
+"""Distributions whose versions change numbers."""
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """Their versions. They are in the key of everything that a store keeps."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def digest(key: Mapping[str, Any]) -> str:

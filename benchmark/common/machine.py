@@ -7,11 +7,33 @@ import sys
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
+
+from benchmark.errors import InputError
 
 
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_device(device: str) -> None:
+    """InputError for a device that torch does not find here."""
+    if device == "cuda" and not torch.cuda.is_available():
+        build = torch.version.cuda or "for CPUs"
+        raise InputError(f"device=cuda, but torch finds no GPU on this machine (its build is {build}); give device=cpu")
+
+
+def use_threads(number: int) -> None:
+    """Let torch, BLAS and OpenMP compute with so many threads in this process, whatever its environment says: sums in
+    another order have other last digits."""
+    torch.set_num_threads(number)
+    threadpool_limits(number)
+
+
+def computing(device: torch.device | str) -> dict[str, str | int]:
+    """What a cache key says of how this process computes: its device and threads."""
+    return {"device": torch.device(device).type, "threads": torch.get_num_threads()}
 
 
 class PeakMemory:

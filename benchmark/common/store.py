@@ -1,9 +1,10 @@
 """A store of arrays: a file for each key, written once, mapped by all who read it, checked before it is believed.
 
-``<digest of the key>.arrow`` is Arrow IPC: a row per window, a fixed-size list column per array, record batches of some
-32 MiB. The schema's metadata says what the file is, each batch's own what it cost and the CRC-32 of its columns. A file
-is written under a temporary name and renamed, so that none is half there: a process that is killed loses the file it
-was at, and of two that compute the same one the last stays. Shapes: (n, ...) is n windows and any trailing shape.
+``<digest of the key>.arrow`` is Arrow IPC: a row per window (of weights, one row), a fixed-size list column per array,
+record batches of some 32 MiB. The schema's metadata says what the file is and holds its checksum, each batch's own says
+what it cost. A file is written under a temporary name and renamed, so that none is half there: a process that is killed
+loses the file it was at, and of two that compute the same one the last stays. Shapes: (n, ...) is n windows and any
+trailing shape.
 """
 
 import contextlib
@@ -14,7 +15,6 @@ import mmap
 import os
 import time
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 
 from benchmark.common.files import atomic_write
-from benchmark.common.keys import digest
-from benchmark.errors import RunError
+from benchmark.common.keys import digest, libraries
+from benchmark.common.seal import OPEN, is_whole, seal
+from benchmark.errors import Notice, RunError
 
-FORMAT = 3
+FORMAT = 4
 CHUNK = 32 << 20  # bytes of rows before a record batch is written
 IN_MEMORY = 64 << 20  # bytes of rows that are worth gathering at once
 MARKED = 3600.0  # seconds between two marks of use: a mark makes other processes check the file again
@@ -90,13 +91,13 @@ class Entry(dict[str, list[Tensor]]):
 
     @torch.inference_mode(False)  # whatever the caller's mode: a chunk may be a target in training
     def _parse(self, file: Any) -> None:
-        about = _unsealed(file.schema.metadata)
+        about = json.loads(file.schema.metadata[b"bridgebench"])
         if about.get("format") != FORMAT:
             raise Outdated("written by another version of the store")
         self.key: Mapping[str, Any] = about["key"]
         self.created: float = about["created"]
         self.layout = {name: (str(dtype), tuple(shape)) for name, (dtype, shape) in about["layout"].items()}
-        self.rows, self.seconds, self._checksums = 0, 0.0, list[Mapping[str, int]]()
+        self.rows, self.seconds = 0, 0.0
         self.deviations: dict[str, Deviation] = {}
         for number in range(file.num_record_batches):
             batch, metadata = file.get_batch_with_custom_metadata(number)
@@ -108,22 +109,16 @@ class Entry(dict[str, list[Tensor]]):
                 with warnings.catch_warnings(action="ignore", category=UserWarning):  # it is read-only, and shall be
                     chunk = torch.from_numpy(values.reshape(batch.num_rows, *shape))
                 self.setdefault(name, []).append(chunk.view(torch.bfloat16) if dtype == "bfloat16" else chunk)
-            cost = _unsealed(metadata)
+            cost = json.loads(metadata[b"bridgebench"])
             self.rows += batch.num_rows
             self.seconds += cost["seconds"]
-            self._checksums.append(cost["crc32"])
             for name, found in cost["deviations"].items():
                 _join(self.deviations, name, found)
 
     def verify(self) -> None:
-        """Read every value; raises Damaged that names the first array and rows that are not what was written."""
-        for name, chunks in self.items():
-            row = 0
-            for chunk, checksums in zip(chunks, self._checksums, strict=True):
-                if zlib.crc32(chunk.flatten().view(torch.uint8).numpy().data) != checksums[name]:
-                    raise Damaged(f"{name}, windows {row} to {row + len(chunk) - 1}: the checksum does not match")
-                row += len(chunk)
-        self._mapped.madvise(mmap.MADV_DONTNEED)  # what was read stays the system's, and is no memory of this process
+        """Read every byte; raises Damaged where one is not what was written."""
+        if not is_whole(self._mapped):
+            raise Damaged("the checksum does not match")
 
 
 class Rows:
@@ -206,10 +201,10 @@ class Writer:
         batch = pa.record_batch(columns, names=list(arrays))
         if self._file is None:
             about = {"key": self._key, "layout": layout, "created": time.time(), "format": FORMAT}
-            self._file = pa.ipc.new_file(self._sink, batch.schema.with_metadata(_sealed(about)))
-        checksums = {name: zlib.crc32(values.data) for name, values in arrays.items()}
-        cost = {"seconds": self._seconds, "crc32": checksums, "deviations": self._deviations}
-        self._file.write_batch(batch, custom_metadata=_sealed(cost))
+            metadata = {"bridgebench": json.dumps(about, default=str), "seal": OPEN}
+            self._file = pa.ipc.new_file(self._sink, batch.schema.with_metadata(metadata))
+        cost = {"seconds": self._seconds, "deviations": self._deviations}
+        self._file.write_batch(batch, custom_metadata={"bridgebench": json.dumps(cost)})
         self._start()
 
 
@@ -222,7 +217,7 @@ class Store:
 
     def key(self, key: Mapping[str, Any]) -> dict[str, Any]:
         """The key with what the store itself adds to it."""
-        return {**key, "dtype": self.dtype, "format": FORMAT}
+        return {**key, "dtype": self.dtype, "format": FORMAT, "libraries": libraries()}
 
     def path(self, key: Mapping[str, Any]) -> Path:
         return self.root / f"{digest(self.key(key))}.arrow"
@@ -241,7 +236,7 @@ class Store:
                 entry.verify()
         except (FileNotFoundError, Damaged) as error:
             if isinstance(error, Damaged):
-                warnings.warn(f"{path} is damaged ({error}); it is computed again", stacklevel=2)
+                warnings.warn(f"{path} is damaged ({error}); it is computed again", Notice, stacklevel=2)
             return None
         _checked[path] = entry.state
         with contextlib.suppress(OSError):  # a read-only cache can be used, too
@@ -257,9 +252,11 @@ class Store:
         Raises RunError where the disk is full. Nothing of this entry is left then.
         """
         try:
-            with atomic_write(self.path(key)) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-                yield (writer := Writer(sink, self.key(key), self.dtype))
-                writer.finish()
+            with atomic_write(self.path(key)) as temporary:
+                with pa.OSFile(str(temporary), "wb") as sink:
+                    yield (writer := Writer(sink, self.key(key), self.dtype))
+                    writer.finish()
+                seal(temporary)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -285,16 +282,3 @@ def _rounded(values: np.ndarray) -> tuple[np.ndarray, list[float]]:
 def _join(deviations: dict[str, Deviation], name: str, found: Sequence[float]) -> None:
     before = deviations.get(name, Deviation(0.0, 0.0, 0.0, 0.0))
     deviations[name] = Deviation(*map(max, before[:2], found[:2]), *map(sum, zip(before[2:], found[2:], strict=True)))
-
-
-def _sealed(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Arrow metadata that tells whether it is what was written."""
-    text = json.dumps(fields, default=str)
-    return {"bridgebench": text, "crc32": str(zlib.crc32(text.encode()))}
-
-
-def _unsealed(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    text = metadata[b"bridgebench"]
-    if b"crc32" in metadata and zlib.crc32(text) != int(metadata[b"crc32"]):  # earlier versions have none
-        raise ValueError("its description is not what was written")
-    return json.loads(text)

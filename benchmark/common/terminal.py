@@ -1,25 +1,61 @@
 """What all command lines share: how they end, and tables for a terminal."""
 
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+from benchmark.common.progress import notices, say
 from benchmark.errors import InputError, RunError
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+REPEATED = 5.0  # seconds in which a second signal is the same wish, and does not interrupt what is put away
 
 
 def exit_code(command: Callable[[], int | None], stopped: str = "Stopped.") -> int:
     """Run a command to its exit code: its own, or 0; 2 for input that cannot be used and 1 for a run that failed, each
-    with one line on standard error; 130 after Ctrl-C."""
+    with one line on standard error; 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, with the interrupt's
+    own words or ``stopped``. A ``Notice`` is a line ``warning: ...`` on standard error."""
+    with notices(lambda text: say(f"warning: {text}")), _endings() as came:
+        try:
+            return command() or 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except RunError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt as interrupt:
+            print(f"\n{str(interrupt) or stopped}", file=sys.stderr)
+            return 128 + (came[0] if came else signal.SIGINT)
+
+
+@contextmanager
+def _endings() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does; gives those that came. What was ignored before (by nohup, say)
+    still is."""
+    came: list[int] = []
+    last = float("-inf")
+
+    def interrupt(number: int, frame: Any) -> None:
+        nonlocal last
+        came.append(number)
+        if time.monotonic() - last >= REPEATED:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    heard = ENDINGS if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in heard if signal.getsignal(number) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
-        return command() or 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\n{stopped}", file=sys.stderr)
-        return 130
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -166,6 +166,8 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
 
 
 def _typed(values: dict[str, Any], catalogue: Catalogue) -> Config:
+    if values["methods"] == "all":
+        values["methods"] = list(catalogue.searchable)
     given = {name: values.pop(name) for name in catalogue.sections}
     methods = {name: parse(options, given.get(name, {}), f"{name}.") for name, options in catalogue.methods.items()}
     name = values["data"]["name"]

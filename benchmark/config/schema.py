@@ -91,10 +91,25 @@ class SearchOptions(Options):
 
     space: Literal["default", "paper"] = option("default", "paper: exactly the published point, in one trial")
     trials: int = option(12, "per method and searched fold", ge=1)
+    sampler: Literal["tpe", "multivariate_tpe", "random", "grid", "nsga2", "cmaes"] = option(
+        "tpe", "who suggests configurations; grid: over the published values; cmaes: through numbers, words at random"
+    )
+    warm_start: str | None = option(
+        None,
+        "tried first: paper, the direction's published point where the space has it; or the best of another run",
+        accepts="paper or the folder of another run",
+    )
     folds: Literal["each", "first"] = option(
         "each",
         "each: search in every fold | first: use what the first fold chose in all, though its subjects are in their "
         "tests",
+    )
+    min_reduction: float | None = option(
+        0.85,
+        "least share of the whole new model's trainable parameters that a method which claims to save must save; null: "
+        "none",
+        ge=0,
+        lt=1,
     )
     batch: int = option(4, "suggested together; the same number gives the same search on any machine", ge=1)
     scheduler: Literal["none", "asha", "median"] = option("none", "stops poor trials early")
@@ -159,13 +174,18 @@ class Config(Options):
         accepts="cpu or cuda; on a machine with several GPUs CUDA_VISIBLE_DEVICES says which, and Ray gives each trial "
         "its own",
     )
+    threads: int = option(
+        1, "of torch and BLAS in every process that computes; another number gives other last digits", ge=1
+    )
     protocol: Protocol = option(
         "agreement",
         "what chooses epochs and configurations: agreement with the teacher's pseudo-labels on val, each class "
         "weighing the same | val_labels: the true labels of val",
     )
     methods: list[str] = option(
-        ["bridge", "kd_logits"], "searched with the same number of trials", accepts="a list such as [bridge,kd_logits]"
+        ["bridge", "kd_logits", "probe_hard", "ridge", "knn"],
+        "searched with the same number of trials",
+        accepts="a list such as [bridge,kd_logits], or all",
     )
     references: list[str] = option(
         ["majority", "teacher", "oracle_probe", "oracle_finetune"],
@@ -198,7 +218,7 @@ class Config(Options):
     @classmethod
     def _check_methods(cls, methods: list[str]) -> list[str]:
         if not methods:
-            raise ValueError("[] cannot be used; give a list such as [bridge,kd_logits]")
+            raise ValueError("[] cannot be used; give a list such as [bridge,kd_logits], or all")
         return _each_once(methods)
 
     @field_validator("references")
@@ -207,7 +227,7 @@ class Config(Options):
         return _each_once(references)
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in ``config.yaml``: plain values, a method's options under its name."""
+        """As it stands in ``config.yaml``: plain values, and under its name the options of every method that runs."""
         found = self.model_dump()
-        of_methods = found.pop("method_options")
-        return {**found, **{name: options for name, options in of_methods.items() if options}}
+        options = found.pop("method_options")
+        return {**found, **{name: options[name] for name in (*self.methods, *self.references) if options.get(name)}}

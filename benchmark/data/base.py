@@ -88,7 +88,7 @@ class Dataset(ABC):
     code: ClassVar[tuple[ModuleType, ...]] = ()
     """Modules besides its own and ``preparation`` that make its windows: a cache knows their version."""
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Distributions besides NumPy and SciPy that do."""
+    """Distributions besides ``keys.LIBRARIES`` that do."""
     leave_out: ClassVar[str] = "leave the subject out with data.exclude=[{}]"
     """What to do about a subject of whom a file is missing."""
 

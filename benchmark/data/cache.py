@@ -8,7 +8,7 @@ said and read from the recordings again.
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmark.common.keys import digest, source_digest
 from benchmark.common.machine import cores
-from benchmark.common.progress import Progress
+from benchmark.common.progress import Bar, Progress
 from benchmark.common.store import Entry, Rows, Store
 from benchmark.data.base import Dataset, PairedWindows, SubjectWindows, Windows
+from benchmark.data.leakage import copied, window_digests
 from benchmark.data.signals import preparation
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 BATCH = 64  # windows that are handed to the store at once
 MEMORY_PER_READER = 1 << 30  # bytes; a night of ISRUC takes about half of it
 
@@ -47,7 +47,7 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
     Raises
     ------
     InputError
-        For a modality that the data set lacks, and for what its reader raises.
+        For a modality that the data set lacks, for a recording that two subjects have, and for what its reader raises.
     RunError
         Where the disk is full, or does not give back what it took.
     """
@@ -60,18 +60,25 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
     if old == new:
         raise InputError(f"old and new modality are both {old}; choose two of {', '.join(dataset.modalities)}")
     store, subjects, content = Store(cache), tuple(dataset.subjects()), content_key(dataset)
-    keys = [{"dataset": dataset.name, "content": content, "subject": subject} for subject in subjects]
+    same = {"what": "windows", "dataset": dataset.name, "content": content}
+    keys = [{**same, "subject": subject} for subject in subjects]
     entries = _entries(dataset, subjects, store, keys, progress)
     if not sum(entry.rows for entry in entries):
         raise InputError(f"data set {dataset.name} gives no windows; shorten data.seconds")
+    subject = np.repeat(np.arange(len(entries), dtype=np.int64), [entry.rows for entry in entries])
+    recording = np.concatenate([_text(_values(entry, "recording")) for entry in entries])
+    for copy in copies(
+        dataset, subjects, subject, recording, np.concatenate([_values(entry, "digest") for entry in entries])
+    ):
+        raise InputError(copy)
     return PairedWindows(
         dataset=dataset.name,
         old=StoredWindows(dataset.spec(old), store, keys),
         new=StoredWindows(dataset.spec(new), store, keys),
         label=np.concatenate([_values(entry, "label") for entry in entries]),
-        subject=np.repeat(np.arange(len(entries), dtype=np.int64), [entry.rows for entry in entries]),
+        subject=subject,
         subjects=subjects,
-        recording=np.concatenate([_text(_values(entry, "recording")) for entry in entries]),
+        recording=recording,
         start=np.concatenate([_values(entry, "start") for entry in entries]),
         classes=tuple(dataset.classes),
         content=content,
@@ -79,14 +86,14 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
 
 
 def content_key(dataset: Dataset) -> str:
-    """A digest of the data set's own key, the code that makes its windows, and the libraries' versions."""
+    """A digest of the data set's own key, the code that makes its windows, and the versions of its own libraries."""
     return digest(
         {
             "format": FORMAT,
             "dataset": dataset.name,
             "key": dataset.key(),
             "code": source_digest(sys.modules[type(dataset).__module__], Dataset, preparation, *dataset.code),
-            "versions": {name: version(name) for name in ("numpy", "scipy", *dataset.libraries)},
+            "versions": {name: version(name) for name in dataset.libraries},
         }
     )
 
@@ -132,15 +139,15 @@ def _entries(
     shown, there = progress is True and missing, len(subjects) - len(missing)
     specs = {modality: dataset.spec(modality) for modality in dataset.modalities}
     with (
-        tqdm(
-            desc=f"reading {dataset.name}", total=len(subjects), initial=there, unit="subject", disable=not shown
-        ) as bar,
+        Bar(len(subjects), f"reading {dataset.name}", there, hidden=not shown) as bar,
         closing(read_ahead(dataset, [subjects[k] for k in missing])) as reading,
     ):
         for done, k in enumerate(missing, start=there):
             if callable(progress):
                 progress(done, len(subjects), subjects[k])
-            _write(check_windows(next(reading).result(), specs, dataset, subjects[k]), store, keys[k])
+            bar.update(0, subjects[k])
+            windows = check_windows(next(reading).result(), specs, dataset, subjects[k])
+            _write(windows, dataset.modalities, store, keys[k])
             found[k] = store.written(keys[k])
             bar.update()
     if callable(progress):
@@ -198,12 +205,32 @@ def check_windows(
     return windows
 
 
-def _write(windows: SubjectWindows, store: Store, key: Mapping[str, str]) -> None:
+def copies(
+    dataset: Dataset, subjects: Sequence[str], subject: np.ndarray, recording: np.ndarray, digests: np.ndarray
+) -> Iterator[str]:
+    """A line for each two subjects who have a recording in common.
+
+    Of N windows: ``subject`` (N,) indexes ``subjects``, ``recording`` (N,) names, ``digests`` (N, modalities).
+    """
+    for one, other, modality in copied(digests, subject):
+        first, second = subjects[subject[one]], subjects[subject[other]]
+        apart = f"move the files of one of them out of {getattr(dataset, 'root', 'the folder')}"
+        if "exclude" in type(dataset.options).model_fields:
+            apart = f"leave one of them out with data.exclude=[{second.lstrip('0')}]"
+        yield (
+            f"data set {dataset.name}: {recording[one]} of {first} and {recording[other]} of {second} have equal "
+            f"windows of {dataset.modalities[modality]}, so that one person counts as two; get the right files, or "
+            f"{apart}"
+        )
+
+
+def _write(windows: SubjectWindows, modalities: Sequence[str], store: Store, key: Mapping[str, str]) -> None:
     arrays = {
         **windows.signals,
         "label": windows.label.astype(np.int64),
         "start": windows.start.astype(np.float64),
         "recording": _codes(windows.recording),
+        "digest": window_digests([windows.signals[modality] for modality in modalities]),
     }
     with store.writer(key) as writer:
         for begin in range(0, max(1, len(windows.label)), BATCH):  # a subject without windows has an entry, too

@@ -92,7 +92,6 @@ class EEGMAT(Dataset):
     how_to_get = "PhysioNet, https://physionet.org/content/eegmat/1.0.0/; python -m benchmark.data fetch eegmat"
     published = Published(subjects=36)
     code = (edf,)
-    libraries = ("mne",)
     leave_out = "remove the other recording of {}"
 
     @classmethod

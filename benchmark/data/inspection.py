@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from benchmark.common.progress import Bar
 from benchmark.common.terminal import aligned
 from benchmark.config.schema import DataOptions
 from benchmark.data import cache, registry
 from benchmark.data.base import Dataset, SubjectWindows
-from benchmark.data.leakage import Moments
+from benchmark.data.leakage import Moments, window_digests
 from benchmark.data.splits import PARTS, Split, make_splits
 from benchmark.errors import InputError
 
@@ -30,6 +30,7 @@ class SubjectReport:
 
     subject: str
     windows: SubjectWindows = NONE  # without signals
+    digests: np.ndarray | None = None  # int64 (n, modalities)
     recordings: int = 0
     seconds: float = 0.0  # from the first window's start to the last one's end, over recordings
     pauses: int = 0  # places where the next window starts more than a stride later
@@ -47,10 +48,12 @@ class Report:
     subject: np.ndarray
     splits: list[Split] = field(default_factory=list)
     split_error: str | None = None
+    copies: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[str]:
-        return [one.error for one in self.subjects if one.error] + ([self.split_error] if self.split_error else [])
+        split = [self.split_error] if self.split_error else []
+        return [*(one.error for one in self.subjects if one.error), *self.copies, *split]
 
     def counts(self, label: np.ndarray) -> list[str]:
         """Windows of each class."""
@@ -76,19 +79,26 @@ def inspect(options: DataOptions, seed: int, progress: bool = False) -> Report:
     unprepared = registry.build(options.name, options.model_copy(update=none))
     specs = {modality: dataset.spec(modality) for modality in dataset.modalities}
     subjects: list[SubjectReport] = []
-    with closing(cache.read_ahead(dataset, names)) as prepared, closing(cache.read_ahead(unprepared, names)) as raw:
-        both = tqdm(zip(prepared, raw, strict=True), f"reading {options.name}", len(names), disable=not progress)
-        for name, (mine, theirs) in zip(names, both, strict=True):
+    with (
+        closing(cache.read_ahead(dataset, names)) as prepared,
+        closing(cache.read_ahead(unprepared, names)) as raw,
+        Bar(len(names), f"reading {options.name}", hidden=not progress) as bar,
+    ):
+        for name, mine, theirs in zip(names, prepared, raw, strict=True):
+            bar.update(0, name)
             try:
                 windows = cache.check_windows(mine.result(), specs, dataset, name)
                 subjects.append(_subject(dataset, name, windows, theirs.result()))
             except InputError as error:
                 subjects.append(SubjectReport(name, error=str(error)))
+            bar.update()
     label = np.concatenate([one.windows.label for one in subjects])
     subject = np.repeat(np.arange(len(subjects)), [len(one.windows.label) for one in subjects])
     report = Report(dataset, subjects, label, subject)
     if len(label):
         recording = np.concatenate([one.windows.recording for one in subjects])
+        digests = np.concatenate([one.digests for one in subjects if one.digests is not None])
+        report.copies = [*cache.copies(dataset, names, subject, recording, digests)]
         start = np.concatenate([one.windows.start for one in subjects])
         moments = Moments(recording, start, specs[dataset.modalities[0]].seconds)
         try:
@@ -100,7 +110,8 @@ def inspect(options: DataOptions, seed: int, progress: bool = False) -> Report:
 
 def _subject(dataset: Dataset, name: str, windows: SubjectWindows, raw: SubjectWindows) -> SubjectReport:
     # The signals were checked and are not needed again.
-    report = SubjectReport(name, replace(windows, signals={}))
+    digests = window_digests([windows.signals[modality] for modality in dataset.modalities])
+    report = SubjectReport(name, replace(windows, signals={}), digests)
     for recording in dict.fromkeys(windows.recording.tolist()):
         start = np.sort(windows.start[windows.recording == recording])
         report.recordings += 1

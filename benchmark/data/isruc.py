@@ -78,7 +78,6 @@ class ISRUC(Dataset):
     )
     published = Published(subjects=100, windows={"train": {"wake": 4687, "sleep": 14550}})
     code = (edf, mat)
-    libraries = ("mne",)
 
     def __init__(self, options: ISRUCOptions):
         signals = "ExtractedChannels/subjectN.mat" if options.source == "extracted" else "RawData/N/N.rec"

@@ -3,7 +3,8 @@
 Shapes: N windows.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,3 +135,30 @@ def _closest(part_of: np.ndarray, line: Timeline) -> tuple[float, tuple[int, int
         return np.inf, (-1, -1)
     k = int(apart.argmin())
     return float(apart[k]), (int(line.order[used[k]]), int(line.order[used[k + 1]]))
+
+
+def window_digests(signals: Sequence[np.ndarray]) -> np.ndarray:
+    """64 bits of each window's content by signal (n, C, T): int64 (n, signals), 0 where all its channels are flat."""
+    found = np.zeros((len(signals[0]), len(signals)), np.int64)
+    for column, signal in enumerate(signals):
+        for row, window in enumerate(signal):
+            if (window != window[:, :1]).any():
+                digest = hashlib.blake2b(np.ascontiguousarray(window).data, digest_size=found.itemsize)
+                found[row, column] = int.from_bytes(digest.digest(), "little", signed=True)
+    return found
+
+
+def copied(digests: np.ndarray, subject: np.ndarray) -> list[tuple[int, int, int]]:
+    """Windows of two subjects that are equal in a signal, as (window, other window, signal): the first of each two.
+
+    ``digests`` (N, signals) from ``window_digests``; flat windows are equal to none.
+    """
+    found: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for column, digest in enumerate(digests.T):
+        order = np.argsort(digest, kind="stable")
+        one, other = order[:-1], order[1:]
+        equal = (digest[one] == digest[other]) & (digest[one] != 0) & (subject[one] != subject[other])
+        for pair in sorted(zip(one[equal].tolist(), other[equal].tolist(), strict=True)):
+            first, second = subject[[*pair]].tolist()
+            found.setdefault((first, second), (*pair, column))
+    return list(found.values())

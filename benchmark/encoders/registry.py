@@ -3,6 +3,7 @@
 import importlib
 import logging
 import pkgutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,15 +109,26 @@ def parameter_count(encoder: Encoder, backbone_only: bool = False) -> int:
     return sum(value.numel() for name, value in encoder.named_parameters() if not name.startswith(outside))
 
 
-def reached_parameters(encoder: Encoder) -> int:
-    """Number of parameters that get a gradient when all are trained through the pooled last block."""
-    return _reached(encoder.name, encoder.preset, encoder.signal)
+def unfrozen(encoder: Encoder) -> Encoder:
+    """The encoder, in place, with all its weights to be trained."""
+    return encoder.requires_grad_(True)
+
+
+def reached_parameters(encoder: Encoder, adapt: Callable[[Encoder], object] = unfrozen) -> int:
+    """Number of parameters that get a gradient when they are trained through the pooled last block.
+
+    ``adapt``, which must be hashable, says of a copy which are trained: by default all that can be.
+    """
+    return _reached(encoder.name, encoder.preset, encoder.signal, adapt)
 
 
 @cache
-def _reached(name: str, preset: str, signal: SignalSpec) -> int:
+def _reached(name: str, preset: str, signal: SignalSpec, adapt: Callable[[Encoder], object]) -> int:
     """Counted in a forward and a backward of an encoder without memory."""
-    encoder = build(name, signal, preset, device="meta").requires_grad_(True)
+    encoder = build(name, signal, preset, device="meta").freeze()
+    adapt(encoder)
+    if not any(parameter.requires_grad for parameter in encoder.parameters()):
+        return 0
     inputs = encoder.inputs(np.zeros((1, signal.n_channels, signal.n_samples), np.float32))
     with torch.enable_grad():
         encoder.pool(encoder(inputs)).sum().backward()

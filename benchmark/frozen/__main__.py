@@ -1,4 +1,4 @@
-"""``python -m benchmark.frozen list | verify | prune``: what the feature store holds, whether it is whole, less."""
+"""``python -m benchmark.frozen list | verify | prune``: what the cache holds, whether it is whole, less."""
 
 import argparse
 import contextlib
@@ -16,9 +16,10 @@ from benchmark.common.store import Damaged, Entry, Outdated
 from benchmark.common.terminal import aligned, exit_code
 from benchmark.errors import InputError, RunError
 
+FOLDERS = ("data", "weights", "teachers", "features")
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 _KEYS = ("dataset", "subject", "modality", "encoder", "preset", "what", "block")
-_FOUND = ("windows", "arrays", "dtype", "made", "computed in", "largest error (RMS)")
+_FOUND = ("rows", "arrays", "dtype", "made", "computed in", "largest error (RMS)")
 _LEGEND = "largest error: max |x - stored| / max |x| of the worst array; `list ENTRY` shows each"
 
 
@@ -38,17 +39,21 @@ class Item:
         return self.path.stem[:12] if self.path.suffix == ".arrow" else self.path.name
 
 
-def items_of(root: Path, check: bool = False) -> list[Item]:
-    """All entries in a folder, the last used first; with ``check`` every value of them is read."""
+def _files(cache: Path, pattern: str) -> Iterator[Path]:
+    return (path for folder in FOLDERS for path in (cache / folder).glob(pattern))
+
+
+def items_of(cache: Path, check: bool = False) -> list[Item]:
+    """All entries of a cache, the last used first; with ``check`` every byte of them is read."""
     found = []
-    for path in root.glob("*.arrow"):
+    for path in _files(cache, "*.arrow"):
         with contextlib.suppress(FileNotFoundError):  # removed by another process in this moment
             status = path.stat()
             item = Item(path, status.st_size, status.st_mtime)
             try:
                 item.entry = Entry(path)
                 if digest(item.entry.key) != path.stem:
-                    raise Damaged("it holds the features of another key")
+                    raise Damaged("it holds what belongs to another key")
                 if check:
                     item.entry.verify()
             except Damaged as error:
@@ -59,9 +64,9 @@ def items_of(root: Path, check: bool = False) -> list[Item]:
     return sorted(found, key=lambda item: -item.used)
 
 
-def leftovers_of(root: Path) -> Iterator[Item]:
+def leftovers_of(cache: Path) -> Iterator[Item]:
     """Temporary files that are older than an hour and whose process is dead."""
-    for path in root.glob(".*.arrow.*.tmp"):
+    for path in _files(cache, ".*.arrow.*.tmp"):
         try:
             status = path.stat()
             os.kill(int(path.name.split(".")[-3]), 0)
@@ -72,16 +77,16 @@ def leftovers_of(root: Path) -> Iterator[Item]:
             continue
 
 
-def listing(root: Path, asked: str | None = None) -> str:
+def listing(cache: Path, asked: str | None = None) -> str:
     """A table of all entries; of one, its key and its arrays."""
-    items = items_of(root)
+    items = items_of(cache)
     if asked is not None:
         chosen = [item for item in items if item.path.name.startswith(asked)]
         if not chosen:
-            raise InputError(f"{root} has no entry {asked!r}; give the first digits of one that `list` shows")
+            raise InputError(f"{cache} has no entry {asked!r}; give the first digits of one that `list` shows")
         return "\n\n".join(map(_details, chosen))
     if not items:
-        return f"{root}: no entries"
+        return f"{cache}: no entries"
     rows: list[tuple[str, ...]] = [("entry", *_KEYS, *_FOUND, "size", "used", "state")]
     rows += map(_row, items)
     whole = [item.entry.seconds for item in items if item.entry and not item.damage]
@@ -102,7 +107,7 @@ def _row(item: Item) -> tuple[str, ...]:
 def _details(item: Item) -> str:
     lines, rows = [str(item.path), f"  {item.damage or 'whole'}, {_bytes([item])}"], []
     if item.entry is not None:
-        lines += [f"  {name} = {value}" for name, value in {"windows": item.entry.rows, **item.entry.key}.items()]
+        lines += [f"  {name} = {value}" for name, value in {"rows": item.entry.rows, **item.entry.key}.items()]
         rows.append(("array", "of a window", "dtype", "largest error", "RMS error"))
         for name, (dtype, shape) in item.entry.layout.items():
             error = item.entry.deviations.get(name)
@@ -111,23 +116,23 @@ def _details(item: Item) -> str:
     return "\n".join([*lines, *(f"  {line}" for line in (aligned(rows) if rows else ()))])
 
 
-def verify(root: Path) -> int:
-    """Read every value of every entry against its checksum. The exit code: 1 if any is damaged."""
-    items = items_of(root, check=True)
+def verify(cache: Path) -> int:
+    """Hold every byte of every entry against its checksum. The exit code: 1 if any is damaged."""
+    items = items_of(cache, check=True)
     current = [item for item in items if not isinstance(item.damage, Outdated)]
     damaged = [item for item in current if item.damage]
     if old := len(items) - len(current):
         print(f"{old} written by another version of the store, which nothing reads: `prune --damaged` removes them")
     for item in damaged:
         print(f"{item.path}: {item.damage}")
-    end = "damaged; a run that needs them computes them again" if damaged else "whole: every value matches its checksum"
+    end = "damaged; a run that needs them computes them again" if damaged else "whole: every byte matches its checksum"
     print(f"{f'{len(damaged)} of ' if damaged else ''}{len(current)} entries ({_bytes(current)}) {end}")
     return 1 if damaged else 0
 
 
-def prune(root: Path, asked: argparse.Namespace) -> int:
+def prune(cache: Path, asked: argparse.Namespace) -> int:
     """Remove what is asked for, and what dead processes left in any case; print each and the bytes freed."""
-    items, kept = items_of(root, check=asked.damaged), 0
+    items, kept = items_of(cache, check=asked.damaged), 0
     for item in items:  # the last used first
         if asked.all:
             item.why = "all"
@@ -138,7 +143,7 @@ def prune(root: Path, asked: argparse.Namespace) -> int:
         elif asked.keep_gb is not None:
             kept += item.size
             item.why = f"more than {asked.keep_gb:g} GB" if kept > asked.keep_gb * 1e9 else ""
-    removed = [*(item for item in items if item.why), *leftovers_of(root)]
+    removed = [*(item for item in items if item.why), *leftovers_of(cache)]
     for item in removed:
         try:
             if not asked.dry_run:
@@ -198,14 +203,14 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    root = asked.cache / "features"
-    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
-        found = "no such folder" if not root.exists() else "not a folder that can be read"
-        raise InputError(f"{root}: {found}; give --cache, the option `cache` of the runs that filled it")
+    cache = asked.cache
+    if not cache.is_dir() or not os.access(cache, os.R_OK | os.X_OK):
+        found = "no such folder" if not cache.exists() else "not a folder that can be read"
+        raise InputError(f"{cache}: {found}; give --cache, the option `cache` of the runs that filled it")
     if asked.command == "list":
-        print(listing(root, asked.entry))
+        print(listing(cache, asked.entry))
         return 0
-    return verify(root) if asked.command == "verify" else prune(root, asked)
+    return verify(cache) if asked.command == "verify" else prune(cache, asked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.common.keys import source_digest
+from benchmark.common.machine import computing
 from benchmark.common.progress import Progress, silent
 from benchmark.common.store import Entry, Rows, Store
 from benchmark.data.base import PairedWindows
@@ -187,7 +188,13 @@ class Features:
     @cached_property
     def _of_encoder(self) -> dict[str, Any]:
         code = source_digest(one_pass, base, sys.modules[type(self.encoder).__module__])
-        return {"encoder": self.encoder.name, "preset": self.encoder.preset, "code": code, "torch": torch.__version__}
+        return {
+            "encoder": self.encoder.name,
+            "preset": self.encoder.preset,
+            "code": code,
+            "batch": self.batch_size,
+            **computing(self.encoder.device),
+        }
 
     @cached_property
     def _weights(self) -> str:

@@ -15,7 +15,7 @@ from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.data.splits import splits_of
 from benchmark.frozen.task import load_data, open_task
-from benchmark.frozen.weights import SIDES, Side, identity, local_path, options_of, seconds_of, train_local
+from benchmark.frozen.weights import SIDES, Side, identity, kept_weights, options_of, pretrained
 
 
 @dataclass
@@ -81,11 +81,13 @@ def cached(config: Config, folds: Sequence[int]) -> Cached:
     splits = splits_of(data, config.data.split, config.seed)
     weights = {
         (side, fold): options_of(config, side).weights != "local"
-        or local_path(config, data, splits[fold], side).exists()
+        or kept_weights(config, data, splits[fold], side).seconds() is not None
         for side in SIDES
         for fold in folds
     }
-    teachers = {fold: weights["old", fold] and open_task(config, fold).teacher_path.exists() for fold in folds}
+    teachers = {
+        fold: weights["old", fold] and open_task(config, fold).kept_teacher.seconds() is not None for fold in folds
+    }
     missing: dict[Side, int] = {"old": 0, "new": 0}
     there = total = 0
     for side in SIDES:
@@ -141,11 +143,10 @@ def _extractions(
 def _pretrain(config: Config, fold: int, side: Side, progress: Progress) -> float:
     data = load_data(config)
     split = splits_of(data, config.data.split, config.seed)[fold]
-    path = local_path(config, data, split, side)
-    if path.exists():
-        return seconds_of(path)
-    train_local(config, data, split, side, progress)
-    return 0.0
+    saved = kept_weights(config, data, split, side).seconds()
+    if saved is None:
+        pretrained(config, data, split, side, progress)
+    return saved or 0.0
 
 
 def _extract(config: Config, one: Extraction, progress: Progress) -> float:
@@ -158,7 +159,6 @@ def _extract(config: Config, one: Extraction, progress: Progress) -> float:
 def _teach(config: Config, fold: int, progress: Progress) -> float:
     task = open_task(config, fold)
     task.progress = progress
-    path = task.teacher_path
-    saved = seconds_of(path) if path.exists() else 0.0
+    saved = task.kept_teacher.seconds()
     _ = task.head
-    return saved
+    return saved or 0.0

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.common.machine import use_threads
 from benchmark.common.progress import Progress, silent
 from benchmark.common.store import Rows, Store
 from benchmark.config.schema import Config
@@ -22,11 +23,15 @@ from benchmark.data.splits import Split, splits_of
 from benchmark.encoders.base import Encoder
 from benchmark.frozen import teacher, weights
 from benchmark.frozen.features import Features
-from benchmark.frozen.weights import Side, options_of
+from benchmark.frozen.weights import Kept, Side, options_of
 
 
 def load_data(config: Config, progress: bool = False) -> PairedWindows:
-    """The data set of a configuration, from its cache if it was read before."""
+    """The data set of a configuration, from its cache if it was read before.
+
+    Whoever computes begins with it, so from here on this process has the threads that the configuration asks for.
+    """
+    use_threads(config.threads)
     dataset = datasets.build(config.data.name, config.data)
     return data_cache.load(dataset, config.old.modality, config.new.modality, Path(config.cache) / "data", progress)
 
@@ -97,14 +102,14 @@ class Task:
 
     @cached_property
     def _teacher(self) -> tuple[Encoder, nn.Linear]:
-        path, encoder, features = self.teacher_path, self._pretrained_old, self._pretrained_features
-        head = teacher.train(self.config, self.data, self.split, encoder, features, path, self.progress)
+        kept, encoder, features = self.kept_teacher, self._pretrained_old, self._pretrained_features
+        head = teacher.train(self.config, self.data, self.split, encoder, features, kept, self.progress)
         return encoder, head
 
     @cached_property
-    def teacher_path(self) -> Path:
+    def kept_teacher(self) -> Kept:
         """Where the teacher is kept, or will be; named by the encoder's weights before they are fine-tuned."""
-        return teacher.path_of(self.config, self.data, self.split, self._pretrained_old)
+        return teacher.kept_teacher(self.config, self.data, self.split, self._pretrained_old)
 
     @property
     def old(self) -> Encoder:

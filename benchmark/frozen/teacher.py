@@ -1,11 +1,9 @@
 """The teacher: the old modality's encoder with a linear head, as a probe or fine-tuned, from ``train`` labels alone."""
 
 import sys
-import time
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
-import safetensors.torch
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -14,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.common.keys import digest, source_digest
+from benchmark.common.keys import source_digest
 from benchmark.common.progress import Progress, silent
 from benchmark.config.schema import Config, TeacherOptions
 from benchmark.data.base import PairedWindows, Windows
@@ -23,7 +21,7 @@ from benchmark.encoders import base
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
 from benchmark.frozen.features import Features
-from benchmark.frozen.weights import encoder_module, save_tensors
+from benchmark.frozen.weights import Kept, encoder_module
 
 C_GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -140,18 +138,20 @@ def finetune(
     head.requires_grad_(False)
 
 
-def path_of(config: Config, data: PairedWindows, split: Split, encoder: Encoder) -> Path:
-    """Where the teacher that is made of a pre-trained encoder and the labels of ``train`` lies."""
+def kept_teacher(config: Config, data: PairedWindows, split: Split, encoder: Encoder) -> Kept:
+    """The teacher that is made of a pre-trained encoder and the labels of ``train``."""
     key = {
         "what": "teacher",
-        "encoder": encoder.fingerprint(),
+        "encoder": encoder.name,
+        "preset": encoder.preset,
+        "weights": encoder.fingerprint(),
         **data.windows_key(encoder.signal.modality, split.train),
         "options": config.teacher.model_dump(),
-        "features": config.features.dtype,
+        "features": config.features.model_dump(),
         "seed": config.seed,
         "code": source_digest(sys.modules[__name__], base, encoder_module(encoder.name)),
     }
-    return Path(config.cache) / "teachers" / f"{digest(key)}.safetensors"
+    return Kept(config, "teachers", key)
 
 
 def train(
@@ -160,32 +160,33 @@ def train(
     split: Split,
     encoder: Encoder,
     features: Features,
-    path: Path,
+    kept: Kept,
     progress: Progress = silent,
 ) -> nn.Linear:
     """The teacher's head, frozen; ``encoder`` is fine-tuned in place where the configuration asks for it.
 
-    ``features`` are those of the encoder as it was pre-trained; ``path``, from ``path_of``, is where the teacher is
-    found or kept.
+    ``features`` are those of the encoder as it was pre-trained; ``kept``, from ``kept_teacher``, is what is found, or
+    kept from now on.
     """
     options, seed = config.teacher, config.seed
-    finetuned, label = options.training == "finetune", data.label[split.train]
-    head = new_head(encoder.shape_at(encoder.n_blocks)[1], len(data.classes), seed).to(encoder.device)
-    if not path.exists():
-        begin = time.perf_counter()
-        if finetuned:
+    label, n_classes = data.label[split.train], len(data.classes)
+    head = new_head(encoder.shape_at(encoder.n_blocks)[1], n_classes, seed).to(encoder.device)
+    parts: dict[str, nn.Module] = {"head.": head}
+    if options.training == "finetune":
+        parts["encoder."] = encoder
+
+    def compute() -> Mapping[str, Tensor]:
+        if options.training == "finetune":
             windows = data.side(encoder.signal.modality)
             finetune(encoder, head, windows, split.train, label, options, seed, progress)
         else:
             pooled = features.pooled(split.train, encoder.n_blocks)
-            head = fit_head(pooled, label, data.subject[split.train], len(data.classes), options, seed)
-        state = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
-        if finetuned:
-            state |= {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
-        save_tensors(path, state, time.perf_counter() - begin)
-    state = safetensors.torch.load_file(str(path))
-    head.load_state_dict({name[5:]: tensor for name, tensor in state.items() if name.startswith("head.")})
-    if finetuned:
-        encoder.load_state_dict({name[8:]: tensor for name, tensor in state.items() if name.startswith("encoder.")})
-        encoder.freeze()
-    return head.to(encoder.device).requires_grad_(False)
+            fitted = fit_head(pooled, label, data.subject[split.train], n_classes, options, seed)
+            head.load_state_dict(fitted.state_dict())
+        return {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
+
+    found = kept.tensors(compute)
+    for prefix, part in parts.items():
+        part.load_state_dict({name.removeprefix(prefix): found[name] for name in found if name.startswith(prefix)})
+    encoder.freeze()
+    return head.requires_grad_(False)

@@ -2,19 +2,20 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-import safetensors.torch
-import torch
 from torch import Tensor
 
-from benchmark.common.files import atomic_write
-from benchmark.common.keys import digest, source_digest
+from benchmark.common.keys import source_digest
+from benchmark.common.machine import computing
 from benchmark.common.progress import Progress, silent
+from benchmark.common.store import Store
+from benchmark.config.options import Blocks
 from benchmark.config.schema import Config, EncoderOptions
 from benchmark.data.base import PairedWindows
 from benchmark.data.splits import Split
@@ -34,8 +35,35 @@ def encoder_module(name: str) -> ModuleType:
     return sys.modules[registry.encoder_class(name).__module__]
 
 
-def local_path(config: Config, data: PairedWindows, split: Split, side: Side) -> Path:
-    """Where the local weights of a side lie, whose windows of train and pair they are trained on."""
+class Kept:
+    """Named tensors that are computed once and kept: an entry of one row in the folder ``what`` of the cache."""
+
+    def __init__(self, config: Config, what: str, key: Mapping[str, Any]):
+        self.store, self.key = Store(Path(config.cache) / what), {**key, **computing(config.device)}
+
+    @property
+    def path(self) -> Path:
+        return self.store.path(self.key)
+
+    def seconds(self) -> float | None:
+        """What computing took; None where they are not there, or damaged, which is warned of."""
+        entry = self.store.open(self.key)
+        return None if entry is None else entry.seconds
+
+    def tensors(self, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors as they are on disk; computed and written first where they are not there or damaged."""
+        entry = self.store.open(self.key)
+        if entry is None:
+            begin = time.perf_counter()
+            rows = {name: tensor.detach().cpu()[None].numpy() for name, tensor in compute().items()}
+            with self.store.writer(self.key) as writer:
+                writer.add(rows, time.perf_counter() - begin)
+            entry = self.store.written(self.key)
+        return {name: chunks[0][0] for name, chunks in entry.items()}
+
+
+def kept_weights(config: Config, data: PairedWindows, split: Split, side: Side) -> Kept:
+    """The local weights of a side, which are trained on its windows of train and pair."""
     options = options_of(config, side)
     key = {
         "what": "local weights",
@@ -45,63 +73,69 @@ def local_path(config: Config, data: PairedWindows, split: Split, side: Side) ->
         "options": config.pretraining.model_dump(),
         "seed": config.seed,
         "code": source_digest(pretraining, descriptors, base, encoder_module(options.name)),
-        "torch": torch.__version__,
     }
-    return Path(config.cache) / "weights" / f"{digest(key)}.safetensors"
+    return Kept(config, "weights", key)
 
 
 def identity(config: Config, data: PairedWindows, split: Split, side: Side) -> str:
     """Equal for splits whose encoder has the same weights."""
     options = options_of(config, side)
-    return local_path(config, data, split, side).stem if options.weights == "local" else options.weights
-
-
-def train_local(config: Config, data: PairedWindows, split: Split, side: Side, progress: Progress = silent) -> Path:
-    """The file of weights from self-supervised training on the unlabelled windows of train and pair."""
-    path = local_path(config, data, split, side)
-    if path.exists():
-        return path
-    begin = time.perf_counter()
-    options = options_of(config, side)
-    windows = data.side(options.modality)
-    encoder = registry.build(
-        options.name, windows.spec, preset=options.preset, weights="random", seed=config.seed, device=config.device
-    )
-    unlabelled = windows.take(np.union1d(split.train, split.pair))
-    pretraining.pretrain(encoder, unlabelled, config.pretraining, config.seed, progress)
-    save_tensors(path, encoder.state_dict(), time.perf_counter() - begin)
-    return path
+    return kept_weights(config, data, split, side).path.stem if options.weights == "local" else options.weights
 
 
 def pretrained(config: Config, data: PairedWindows, split: Split, side: Side, progress: Progress = silent) -> Encoder:
-    """The frozen encoder of a side."""
+    """The frozen encoder of a side; weights=local are trained without labels where they are not kept."""
     options = options_of(config, side)
-    weights: str | Path = options.weights
-    if weights == "local":
-        weights = train_local(config, data, split, side, progress)
-    spec = data.side(options.modality).spec
+    windows, local = data.side(options.modality), options.weights == "local"
     encoder = registry.build(
-        options.name, spec, preset=options.preset, weights=weights, seed=config.seed, device=config.device
+        options.name,
+        windows.spec,
+        preset=options.preset,
+        weights="random" if local else options.weights,
+        seed=config.seed,
+        device=config.device,
     )
+
+    def train() -> Mapping[str, Tensor]:
+        unlabelled = windows.take(np.union1d(split.train, split.pair))
+        pretraining.pretrain(encoder, unlabelled, config.pretraining, config.seed, progress)
+        return encoder.state_dict()
+
+    if local:
+        encoder.load_state_dict(kept_weights(config, data, split, side).tensors(train))
     return encoder.freeze()
 
 
-def shapes(config: Config, data: PairedWindows, side: Side) -> Encoder:
-    """The encoder of a side without memory: what its blocks take, and how many parameters they have."""
-    options = options_of(config, side)
-    spec = data.side(options.modality).spec
-    return registry.build(options.name, spec, preset=options.preset, weights="random", device="meta")
+def check_weights(config: Config, data: PairedWindows) -> None:
+    """Load the weights that are not made here, and forget them; InputError where they are not there or not of the
+    encoder."""
+    for options in (config.old, config.new):
+        if options.weights not in ("local", "random"):
+            registry.build(
+                options.name, data.side(options.modality).spec, options.preset, options.weights, device="cpu"
+            )
 
 
-def save_tensors(path: Path, state: Mapping[str, Tensor], seconds: float) -> None:
-    """Write tensors whole, with the seconds that computing them took."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with atomic_write(path) as temporary:
-        safetensors.torch.save_file(state, str(temporary), metadata={"seconds": f"{seconds:.3f}"})
+@dataclass(frozen=True)
+class Shapes:
+    """Both encoders without memory: what their blocks take, and how many parameters they have."""
+
+    old: Encoder
+    new: Encoder
+    n_classes: int
+
+    @property
+    def blocks(self) -> Blocks:
+        """What search spaces depend on."""
+        sides = (self.new, self.old)
+        widths = (max(encoder.shape_at(k)[1] for k in range(encoder.n_blocks + 1)) for encoder in sides)
+        return Blocks(self.new.n_blocks, self.old.n_blocks, *widths)
 
 
-def seconds_of(path: Path) -> float:
-    """What computing a file of ``save_tensors`` took."""
-    with safetensors.safe_open(str(path), "pt") as opened:
-        found: Mapping[str, Any] = opened.metadata()
-        return float(found["seconds"])
+def shapes_of(config: Config, data: PairedWindows) -> Shapes:
+    """The shapes of a configuration's encoders. InputError for encoders that do not take the data."""
+    old, new = (
+        registry.build(side.name, data.side(side.modality).spec, side.preset, weights="random", device="meta")
+        for side in (config.old, config.new)
+    )
+    return Shapes(old, new, len(data.classes))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.common.machine import cores
 from benchmark.config.options import parse
 from benchmark.frozen.task import Task
 from benchmark.frozen.weights import SIDES, options_of
@@ -27,9 +28,15 @@ LIKE = {
 
 
 def settings(direction: str, cache: Path) -> list[str]:
-    """The command line's words for a direction at full size on simulated data."""
+    """The command line's words for a direction at full size on simulated data, with all cores of the machine."""
     paper = configure([f"experiment={direction}"])
-    words = [f"experiment={direction}", "data=simulated", f"cache={cache}", f"results={cache / 'results'}"]
+    words = [
+        f"experiment={direction}",
+        "data=simulated",
+        f"threads={cores()}",
+        f"cache={cache}",
+        f"results={cache / 'results'}",
+    ]
     words += [f"{side}.preset={options_of(paper, side).preset}" for side in SIDES]
     return [*words, "old.weights=random", "new.weights=random", *LIKE[direction.split("_")[0]]]
 

@@ -22,19 +22,16 @@ EPOCHS = 900
 
 
 def write_nights(root: Path, subjects: int, epochs: int) -> None:
-    """One night as a ``.mat`` set with its labels, and links to it for the other subjects."""
+    """A night of each subject as a ``.mat`` set with its labels; one that is shifted, as a copy would be refused."""
     import scipy.io
 
     rng = np.random.default_rng(0)
     names = ("F3_A2", "C3_A2", "O1_A2", "F4_A1", "C4_A1", "O2_A1", "X2")
     (root / "ExtractedChannels").mkdir(parents=True)
-    night = {name: 30 * rng.standard_normal((epochs, 6000)) for name in names}
-    first = root / "ExtractedChannels" / "subject1.mat"
-    scipy.io.savemat(first, night)
+    night = {name: 30 * rng.standard_normal((epochs, 6000), dtype=np.float32) for name in names}
     for number in range(1, subjects + 1):
-        file = root / "ExtractedChannels" / f"subject{number}.mat"
-        if file != first:
-            file.hardlink_to(first)
+        shifted = {name: np.roll(signal, number, axis=1) for name, signal in night.items()}
+        scipy.io.savemat(root / "ExtractedChannels" / f"subject{number}.mat", shifted)
         folder = root / "RawData" / str(number)
         folder.mkdir(parents=True)
         stages = rng.choice([0, 1, 2, 3, 5], epochs + 30)
@@ -110,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmark.perf.preparation", description=__doc__)
     parser.add_argument("--subjects", type=int, default=10, help="fewer of the two numbers; default: %(default)s")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of a night; default: %(default)s")
-    parser.add_argument("--folder", type=Path, help="on a disk with 5 GB free; default: a temporary one")
+    parser.add_argument("--folder", type=Path, help="on a disk with 8 GB free; default: a temporary one")
     parser.add_argument("--child", choices=("prepare", "read"), help=argparse.SUPPRESS)
     parser.add_argument("--source", choices=("simulated", "files"), default="simulated", help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, default=Path(), help=argparse.SUPPRESS)

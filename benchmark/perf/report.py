@@ -18,6 +18,7 @@ from analysis import writers
 from analysis.writers import Column, Table, integer, label, number
 from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
+from benchmark.perf.clock import ENOUGH
 from benchmark.results.schema import write_parquet
 
 SCHEMA: Mapping[str, Any] = {
@@ -28,9 +29,14 @@ SCHEMA: Mapping[str, Any] = {
     "seconds": pl.Float64,
     "peak_mib": pl.Float64,
     "rounds": pl.Int64,
-    "ratio": pl.Float64,
-    "required": pl.Float64,
+    "unit": pl.String,
+    "low": pl.Float64,
+    "value": pl.Float64,
+    "high": pl.Float64,
+    "promise": pl.Float64,
+    "verdict": pl.String,
 }
+RANGE = ("low", "value", "high")
 INFERENCE: Mapping[str, Any] = {
     "direction": pl.String,
     "bridge_input": pl.Int64,
@@ -39,36 +45,28 @@ INFERENCE: Mapping[str, Any] = {
     "measured": pl.Float64,
     "whole_student": pl.Float64,
 }
-AT_MOST = ("floor", "forward", "Ray Tune")
-"""Of ways that begin so, ``required`` is the most that the ratio (or, without one, the seconds) may be; of others, the
-least."""
 COLOURS = {"floor": "0.6", "store": "#0072B2", "plain": "#D55E00"}
 
 
-def _at_most(row: Mapping[str, Any]) -> bool:
-    return row["way"].startswith(AT_MOST)
-
-
-def missed(row: Mapping[str, Any]) -> bool:
-    """Whether a row is not what was promised."""
-    required, ratio = row.get("required"), row.get("ratio")
-    if required is None:
-        return False
-    value = row["seconds"] if ratio is None else ratio
-    return value > required if _at_most(row) else value < required
-
-
-def _ratio(row: Mapping[str, Any]) -> str:
-    if row["ratio"] is None:
+def compared(row: Mapping[str, Any]) -> str:
+    """The median over rounds of the comparison, and its range."""
+    if row["value"] is None:
         return writers.MISSING
-    return f"takes {row['ratio']:.2f} x this" if _at_most(row) else f"{row['ratio']:,.1f} x faster"
+    low, value, high = (f"{row[name]:,.0f}" if row[name] >= 100 else f"{row[name]:.3g}" for name in RANGE)
+    return f"{value} {row['unit']} ({low} to {high})"
 
 
-def _required(row: Mapping[str, Any]) -> str:
-    if row["required"] is None:
+def promised(row: Mapping[str, Any]) -> str:
+    """What was promised of the comparison, and whether that is kept."""
+    if row["promise"] is None:
         return writers.MISSING
-    sign = "≤" if _at_most(row) else "≥"
-    return f"{sign} {row['required']:g} {'MISSED' if missed(row) else 'met'}"
+    return f"{'≥' if row['unit'] == 'x faster' else '≤'} {row['promise']:g} {row['verdict']}"
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What became of the promises, as the end of a line."""
+    judged = [row for row in rows if row.get("verdict")]
+    return "".join(f"; {row['part']}, {row['way']}: {compared(row)}, {promised(row)}" for row in judged)
 
 
 def measurements(rows: Sequence[Mapping[str, Any]], command: str) -> Table:
@@ -79,21 +77,29 @@ def measurements(rows: Sequence[Mapping[str, Any]], command: str) -> Table:
         label("way", "Way"),
         integer("batch", "Batch"),
         number("seconds", "Seconds", digits=4),
-        Column("Store against it", _ratio, right=False),
-        Column("Promised", _required, right=False),
+        Column("Store against it", compared, right=False),
+        Column("Promised", promised, right=False),
         number("peak_mib", "Peak (MiB)", digits=0),
         integer("rounds", "Rounds"),
     ]
     caption = (
-        f"Measured side by side in one run, medians over rounds, on {machine()}; command: {command}. Full-size models "
-        "with untrained weights on simulated windows of the true shapes, at the paper's positions. store: this "
-        "project's way. plain: the straightforward loop of benchmark/perf/plain.py, as the released code works: both "
-        "models at every step, the old one twice, gradients of weights that are not trained except LaBraM's. floor: "
-        "the bare forward (and, in training, backward) of blocks j.. of the old model; bridge alone: of the bridge "
-        "itself, which no training can do without. once per block: each model whole for each of its own blocks, so "
-        "that its ratio lies between their numbers of blocks, nearer that of the slower model. Peak: of the process, "
-        "with both models loaded; of the store's sweep, of the trials that run at once. The plain loop's sweep is "
-        "composed of a step and an evaluation measured for each of its trials."
+        f"Measured side by side in one run on {machine()}; command: {command}. Full-size models with untrained weights "
+        "on simulated windows of the true shapes, at the paper's positions. Seconds are medians over rounds, for "
+        "orientation: they depend on how busy the host is. Comparisons are taken within each round, in which the ways "
+        f"take turns in an order that changes: their median and, in brackets, quartiles, or the extremes of fewer than "
+        f"{ENOUGH} rounds. A promise is met or MISSED where both ends of that range are on one side of it; rounds go "
+        "on until that is so, or until the time for them is over: then it is not decided. store: this project's way. "
+        "plain: the straightforward loop of benchmark/perf/plain.py, as the released code works: both models at every "
+        "step, the old one twice, gradients of weights that are not trained except LaBraM's. tail: the bare forward "
+        "(and, in training, backward) of blocks j.. of the old model; bridge alone: of the bridge itself. floor: both "
+        "in one, and a step of fused Adam on the bridge. No training of a bridge can do without these: the bridge is "
+        "what is trained, and into a small block it has more parameters than what follows it. Above the floor are the "
+        "loss, the watch over gradients and the fetching of batches. once per block: each model whole for each of its "
+        "own blocks, so that its ratio lies between their numbers of blocks, nearer that of the slower model. Peak: of "
+        "the process, with both models loaded; of the store's sweep, of the trials that run at once. A sweep's round "
+        "trains for a fifth of the epochs, and the seconds inside of trials are multiplied; what is prepared before it "
+        "is measured once. The plain loop's sweep is composed of a step and an evaluation "
+        "measured for each of its trials. The overhead of a trial is in seconds (s), compared with nothing."
     )
     return Table("performance", "Performance", caption, frame, columns)
 
@@ -147,7 +153,7 @@ def spoken(direction: str) -> str:
 
 
 def steps_figure(frame: pl.DataFrame) -> Figure:
-    """Seconds of a training step: plain, store and floor, on a logarithmic axis."""
+    """Seconds of a training step: plain, store and floor, on a logarithmic axis; how many times faster the store is."""
     steps = frame.filter(pl.col("part") == "train a batch")
     directions = steps["direction"].unique(maintain_order=True).to_list()
     figure = Figure(figsize=(8, 0.55 * len(directions) + 1.4), layout="constrained")
@@ -160,9 +166,8 @@ def steps_figure(frame: pl.DataFrame) -> Figure:
             axes.scatter(
                 mine[way]["seconds"], k, s=size, marker=marker, color=COLOURS[way], label=None if k else way, zorder=3
             )
-        ratio, beside = mine["plain"]["ratio"], (mine["plain"]["seconds"], k)
-        words = f"{ratio:,.0f} ×" if ratio > 100 else f"{ratio:.1f} ×"
-        axes.annotate(words, beside, (9, 0), textcoords="offset points", va="center", fontsize=9)
+        beside = (mine["plain"]["seconds"], k)
+        axes.annotate(compared(mine["plain"]), beside, (9, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(directions)), [spoken(direction) for direction in directions])
     axes.invert_yaxis()
     axes.set_xscale("log")

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,38 +12,43 @@ import torch
 
 from benchmark.bridge.training import Bridge
 from benchmark.cluster.session import session
-from benchmark.common.machine import PeakMemory
+from benchmark.common.machine import PeakMemory, cores, use_threads
 from benchmark.config.options import parse
 from benchmark.config.schema import Config
 from benchmark.frozen.prepare import prepare
 from benchmark.frozen.task import Task, load_data
+from benchmark.perf import clock
+from benchmark.perf.clock import STORE, Comparison, until_decided
 from benchmark.perf.directions import options, settings
 from benchmark.perf.plain import PlainLoop
 from benchmark.plan import make_plan
 from benchmark.registry import configure
 from benchmark.results.recorder import Recorder
-from benchmark.run import check_blocks, reads_last_tokens
+from benchmark.run import check_models, reads_last_tokens
 from benchmark.search.experiment import search
 from search_spaces.bridge import Options
 
 DIRECTION = "wesad_ppg2ecg"
 TRIALS = 20
 EPOCHS = 20  # the paper trains for 50, the search spaces for 40
+SHORT_EPOCHS = EPOCHS // 5
+"""What is run, so that there are several rounds; the seconds that trials take themselves are then multiplied."""
 SWEEP = f"sweep of {TRIALS} trials, {EPOCHS} epochs"
 LEAST = 5.0
-SHORT_TRIALS = 60
+QUICK_TRIALS = 60
 MOST_OVERHEAD = 0.3
 CONCURRENT = 2
 
 WORDS = (
     f"search.trials={TRIALS}",
-    f"bridge.epochs={EPOCHS}",
+    f"bridge.epochs={SHORT_EPOCHS}",
+    "threads=1",  # of each trial that runs at once
     "methods=[bridge]",
     "data.condition_seconds=300",
     *(f"data.split.{part}={count}" for part, count in (("train", 2), ("val", 1), ("pair", 1), ("test", 1))),
 )
-SHORT_WORDS = (
-    f"search.trials={SHORT_TRIALS}",
+QUICK_WORDS = (
+    f"search.trials={QUICK_TRIALS}",
     "methods=[bridge]",
     "bridge.input=0",
     "bridge.output=head",
@@ -54,30 +59,39 @@ SHORT_WORDS = (
 )
 
 
-def _sweep(config: Config, cache: Path) -> tuple[float, float, Sequence[Mapping[str, Any]]]:
-    """Seconds of preparing and of searching, and the trials' rows. Ray's start counts as preparing."""
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _sweeps(config: Config, cache: Path) -> Generator[tuple[float, float, Rows], None, None]:
+    """The same sweep again and again: seconds of preparing, which is done once and has Ray's start in it, seconds of
+    searching, and the trials' rows."""
     begin = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=cache) as folder, session(config.cluster):
+    with session(config.cluster):
         prepare(config, [0], reads_last_tokens(config))
         prepared = time.perf_counter() - begin
         data = load_data(config)
-        plan, blocks = make_plan(config, data), check_blocks(config, data)
-        with closing(Recorder(Path(folder), plan.methods)) as recorder:
-            begin = time.perf_counter()
-            search(config, plan, blocks, data.dataset, Path(folder), recorder)
-            searched = time.perf_counter() - begin
+        plan = make_plan(config, data)
+        shapes = check_models(config, data, plan)
         (study,) = plan.studies
-        rows = recorder.of("search", study.method, study.fold)
-    failed = [row["error"] for row in rows if row["status"] != "done"]
-    if failed or len(rows) != study.trials:
-        raise RuntimeError(f"{len(rows)} trials, of which {len(failed)} failed: {failed[:1]}")
-    return prepared, searched, rows
+        while True:
+            with (
+                tempfile.TemporaryDirectory(dir=cache) as folder,
+                closing(Recorder(Path(folder), plan.methods, config.method_options)) as recorder,
+            ):
+                begin = time.perf_counter()
+                search(config, plan, shapes, data.dataset, Path(folder), recorder)
+                searched = time.perf_counter() - begin
+                rows = recorder.of("search", study.method, study.fold)
+            failed = [row["error"] for row in rows if row["status"] != "done"]
+            if failed or len(rows) != study.trials:
+                raise RuntimeError(f"{len(rows)} trials, of which {len(failed)} failed: {failed[:1]}")
+            yield prepared, searched, rows
 
 
-def _plainly(task: Task, rows: Sequence[Mapping[str, Any]]) -> float:
+def _plainly(task: Task, rows: Rows) -> float:
     """Seconds that the same trials take in the plain loop: a step and an evaluation of each, times their number.
 
-    Each is done once before it is timed.
+    The first trial's are done once before, untimed.
     """
     size = options(DIRECTION).batch_size
     pair, val = task.indices("pair"), task.indices("val")
@@ -89,53 +103,57 @@ def _plainly(task: Task, rows: Sequence[Mapping[str, Any]]) -> float:
         for indices in (pair, val)
     ]
     steps, evaluations = -(-len(pair) // size), len(val) / size
-    total = 0.0
-    for row in rows:
-        chosen = parse(Options, json.loads(row["config"]), "bridge.")
-        plain = PlainLoop(task, chosen, Bridge(task, chosen, seed=0).state())
-        for _ in range(2):
-            begin = time.perf_counter()
-            plain.step(*batches[0])
-            stepped = time.perf_counter()
-            plain.evaluate(*batches[1])
-            evaluated = time.perf_counter()
-        total += EPOCHS * (steps * (stepped - begin) + evaluations * (evaluated - stepped))
-    return total
+    chosen = [parse(Options, json.loads(row["config"]), "bridge.") for row in rows]
+    loops = [PlainLoop(task, one, Bridge(task, one, seed=0).state()) for one in chosen]
+    use_threads(cores())  # from here on: what is stored was computed with those of a trial
+    taken = []
+    for plain in [loops[0], *loops]:
+        begin = time.perf_counter()
+        plain.step(*batches[0])
+        stepped = time.perf_counter()
+        plain.evaluate(*batches[1])
+        taken.append(EPOCHS * (steps * (stepped - begin) + evaluations * (time.perf_counter() - stepped)))
+    return sum(taken[1:])
 
 
 def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, Any]]:
-    """Rows of both sweeps; ``direction`` must be that of ``DIRECTION``. The budget is what they take."""
+    """Rows of both sweeps; ``direction`` must be that of ``DIRECTION``."""
     config = configure([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}"])
-    prepared, searched, rows = _sweep(config, cache)
-    ours = prepared + searched
-    memory = PeakMemory(torch.device("cpu"))
-    plain = _plainly(Task(config, 0), rows)
-    plain_peak = memory.bytes() / 2**20
+    projected: dict[str, list[float]] = {STORE: [], "plain": []}
+    peaks = dict.fromkeys(projected, 0.0)
+    with closing(_sweeps(config, cache)) as sweeps:
+
+        def one_round(_: int) -> dict[str, float]:
+            prepared, searched, rows = next(sweeps)
+            longer = searched + (EPOCHS / SHORT_EPOCHS - 1) * _inside(rows) / CONCURRENT
+            memory = PeakMemory(torch.device("cpu"))
+            plain = _plainly(Task(config, 0), rows)
+            # Of the trials at once, in a process each; the plain loop has one.
+            trials = CONCURRENT * max(row["peak_memory_bytes"] for row in rows)
+            for way, peak in ((STORE, trials), ("plain", memory.bytes())):
+                peaks[way] = max(peaks[way], peak / 2**20)
+            projected[STORE].append(prepared + 100 / TRIALS * longer)
+            projected["plain"].append(100 / TRIALS * plain)
+            return {STORE: prepared + longer, "plain": plain}
+
+        found = until_decided(one_round, {"plain": Comparison("x faster", LEAST)}, 0.8 * budget)
     same = {"direction": direction, "batch": options(direction).batch_size}
-    # Of the trials at once, in a process each; the plain loop has one.
-    peak = CONCURRENT * max(row["peak_memory_bytes"] for row in rows) / 2**20
-    yield {**same, "part": SWEEP, "way": "store", "seconds": ours, "peak_mib": peak}
-    yield {
-        **same,
-        "part": SWEEP,
-        "way": "plain",
-        "seconds": plain,
-        "peak_mib": plain_peak,
-        "ratio": plain / ours,
-        "required": LEAST,
-    }
-    hundred = prepared + 100 / TRIALS * searched
-    yield {**same, "part": f"{SWEEP}, projected to 100", "way": "store", "seconds": hundred}
-    times = 100 / TRIALS * plain
-    yield {**same, "part": f"{SWEEP}, projected to 100", "way": "plain", "seconds": times, "ratio": times / hundred}
-    short = configure([*SHORT_WORDS, f"cache={cache}", f"results={cache}", f"cluster.cpus={CONCURRENT}"])
-    _, wall, rows = _sweep(short, cache)
-    inside = sum(float(row["train_seconds"]) for row in rows)
-    overhead = (wall - inside / CONCURRENT) / len(rows)
-    yield {
-        "direction": "quickstart",
-        "part": f"overhead of a trial, {SHORT_TRIALS} trials, {CONCURRENT} at once",
-        "way": "Ray Tune",
-        "seconds": overhead,
-        "required": MOST_OVERHEAD,
-    }
+    for way, row in found.items():
+        yield {**same, "part": SWEEP, "peak_mib": peaks[way], **row}
+    for row in clock.rows(projected, {"plain": Comparison("x faster")}).values():
+        yield {**same, "part": f"{SWEEP}, projected to 100", **row}
+    quick = configure([*QUICK_WORDS, f"cache={cache}", f"results={cache}", f"cluster.cpus={CONCURRENT}"])
+    with closing(_sweeps(quick, cache)) as sweeps:
+
+        def overhead(_: int) -> dict[str, float]:
+            searched, rows = next(sweeps)[1:]
+            return {"Ray Tune": (searched - _inside(rows) / CONCURRENT) / len(rows)}
+
+        (tune,) = until_decided(overhead, {"Ray Tune": Comparison("s", MOST_OVERHEAD)}, 0.2 * budget).values()
+    part = f"overhead of a trial, {QUICK_TRIALS} trials, {CONCURRENT} at once"
+    yield {"direction": "quickstart", "part": part, **tune}
+
+
+def _inside(rows: Rows) -> float:
+    """Seconds that trials took themselves, one after the other."""
+    return sum(float(row["train_seconds"]) for row in rows)

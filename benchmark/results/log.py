@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, Notice
 
 NAME = "rows.jsonl"
 
@@ -27,7 +27,7 @@ class RowLog:
         size = _whole_size(path)
         self._file = path.open("ab")
         if size < self._file.tell():
-            warnings.warn(f"{path}: the last line was not written to its end; it is dropped", stacklevel=2)
+            warnings.warn(f"{path}: the last line was not written to its end; it is dropped", Notice, stacklevel=2)
             self._file.truncate(size)
 
     def add_trial(self, row: Mapping[str, Any], predictions: Mapping[str, Sequence[Any]] | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from benchmark.common.files import atomic_write
+from benchmark.common.keys import LIBRARIES
 from benchmark.errors import InputError
 
 Kind = Literal["floor", "transfer", "ceiling"]
@@ -143,8 +144,7 @@ def row_schema(methods: Iterable[MethodCard]) -> Schema:
 
 def versions() -> dict[str, str]:
     """Versions of what changes the numbers, and the machine they were measured on."""
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "optuna", "ray", "mne", "bridgebench")
-    found = {package: version(package) for package in packages}
+    found = {package: version(package) for package in (*LIBRARIES, "optuna", "ray", "bridgebench")}
     return {**found, "python": platform.python_version(), "machine": platform.machine()}
 
 

@@ -1,6 +1,7 @@
 """Ray Tune runs studies on actors that outlive trials, and final trials as tasks; rows go to the recorder."""
 
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search import Searcher
 
 from benchmark import registry
-from benchmark.cluster.progress import Bar
 from benchmark.cluster.session import trial_resources
 from benchmark.cluster.tasks import Job, run_jobs
-from benchmark.common.progress import Progress
-from benchmark.config.options import Blocks
+from benchmark.common.progress import Bar, Progress, notices
 from benchmark.config.schema import Config
+from benchmark.errors import Notice
 from benchmark.frozen.task import open_task
+from benchmark.frozen.weights import Shapes
 from benchmark.method import Preselection
 from benchmark.plan import Plan, Spec, Study
 from benchmark.results.recorder import Recorder
@@ -24,11 +25,11 @@ from benchmark.search.studies import NUMBER, SearchStudy, known_scores, score_to
 from benchmark.trial.trial import Trial, failed_row, order, run_final, together
 
 
-def search(config: Config, plan: Plan, blocks: Blocks, dataset: str, folder: Path, recorder: Recorder) -> None:
+def search(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Path, recorder: Recorder) -> None:
     """Run what studies have no rows for. KeyboardInterrupt where the user stopped it; what was finished is recorded."""
     for study in plan.studies:
-        _run_study(config, study, blocks, dataset, folder, recorder)
-        if len(recorder.of("search", study.method, study.fold)) < study.trials:
+        _run_study(config, study, shapes, dataset, folder, recorder)
+        if len(recorder.of("search", study.method, study.fold)) < study.trials:  # Tune ends a study so on SIGUSR1
             raise KeyboardInterrupt
 
 
@@ -40,7 +41,10 @@ def evaluate(config: Config, specs: Sequence[Spec], dataset: str, recorder: Reco
     def keep(job: Job, found: tuple[dict[str, Any], dict[str, list[Any]]]) -> None:
         recorder.trial(*found)
 
-    run_jobs(jobs, config.cluster, "evaluate on test", keep, retries=3)
+    def failed(job: Job, error: str) -> None:
+        recorder.trial(failed_row(config, job.arguments[1], dataset, error))
+
+    run_jobs(jobs, config.cluster, "evaluate on test", keep, failed, retries=3)
 
 
 def _run_final(
@@ -52,7 +56,7 @@ def _run_final(
 # -- one study on Ray Tune --------------------------------------------------------------------------------------------
 
 
-def _run_study(config: Config, study: Study, blocks: Blocks, dataset: str, folder: Path, recorder: Recorder) -> None:
+def _run_study(config: Config, study: Study, shapes: Shapes, dataset: str, folder: Path, recorder: Recorder) -> None:
     options = config.method_options[study.method]
     members = options.trained_together
     rows = recorder.of("search", study.method, study.fold)
@@ -60,33 +64,33 @@ def _run_study(config: Config, study: Study, blocks: Blocks, dataset: str, folde
     if len(known) * members == study.trials:
         return
     fixed = {name: value for name, value in options.model_dump().items() if value is not None}
-    asked = SearchStudy(config, study, {**fixed, **_preselected(config, study, recorder)}, blocks, known)
+    asked = SearchStudy(config, study, {**fixed, **_preselected(config, study, recorder)}, shapes, known)
     store = (folder / "ray").resolve()
     shutil.rmtree(store, ignore_errors=True)
     trainable = tune.with_resources(
         tune.with_parameters(SearchTrial, run=config, study=study), trial_resources(config.cluster)
     )
-    with Bar(study.trials, f"search {study.method}, fold {study.fold}", initial=len(known) * members) as bar:
-        watcher = Watcher(config, study, dataset, recorder, bar)
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                num_samples=asked.trials - len(known),
-                search_alg=StudySearcher(asked),
-                scheduler=_scheduler(config),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=study.name,
-                storage_path=str(store),
-                verbose=0,
-                callbacks=[watcher],
-                failure_config=tune.FailureConfig(max_failures=config.search.max_failures),
-            ),
-        ).fit()
-    shutil.rmtree(
-        store / study.name, ignore_errors=True
-    )  # rows are recorded; nothing is read back from Ray's own files
+    try:
+        with Bar(study.trials, f"search {study.method}, fold {study.fold}", len(known) * members) as bar:
+            watcher = Watcher(config, study, dataset, recorder, bar)
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    num_samples=asked.trials - len(known),
+                    search_alg=StudySearcher(asked),
+                    scheduler=_scheduler(config),
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name=study.name,
+                    storage_path=str(store),
+                    verbose=0,
+                    callbacks=[watcher],
+                    failure_config=tune.FailureConfig(max_failures=config.search.max_failures),
+                ),
+            ).fit()
+    finally:  # rows are recorded; nothing is read back from Ray's own files
+        shutil.rmtree(store / study.name, ignore_errors=True)
 
 
 def _preselected(config: Config, study: Study, recorder: Recorder) -> Mapping[str, Any]:
@@ -118,12 +122,15 @@ def _scheduler(config: Config) -> TrialScheduler:
 
 
 class StudySearcher(Searcher):
-    """A ``SearchStudy`` behind the interface that Tune asks."""
+    """A ``SearchStudy`` behind the interface that Tune asks; nothing of it is pickled with the experiment."""
 
     def __init__(self, study: SearchStudy):
         super().__init__(metric="score", mode="max")
         self.study = study
         self.numbers: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def suggest(self, trial_id: str) -> Any:
         asked = self.study.next()
@@ -155,6 +162,8 @@ class Watcher(tune.Callback):
         return {}
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        for notice in result["notices"]:
+            warnings.warn(notice, Notice, stacklevel=2)
         for row, loss in zip(result["rows"], result["losses"], strict=True):
             self.recorder.curve(row, loss)
 
@@ -163,8 +172,7 @@ class Watcher(tune.Callback):
         for row in rows:
             self.recorder.trial(row)
             self.best = max(self.best, score_together([row]) or self.best)
-            self.bar.set_postfix_str(f"best agreement {self.best:.3f}", refresh=False)
-        self.bar.update(len(rows))
+        self.bar.update(len(rows), f"best agreement {self.best:.3f}")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         file = trial.error_file
@@ -186,6 +194,7 @@ class SearchTrial(tune.Trainable):
         self.run_config: Config = fixed["run"]
         self.study: Study = fixed["study"]
         self.trials: list[Trial] = []
+        self.notices: list[str] = []
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -195,8 +204,9 @@ class SearchTrial(tune.Trainable):
 
     def _start(self, asked: dict[str, Any]) -> None:
         run = self.run_config
-        task = open_task(run, self.study.fold)
-        self.trials = [Trial(task, spec) for spec in specs_of(self.study, run.seed, asked)]
+        with notices(self.notices.append):
+            task = open_task(run, self.study.fold)
+            self.trials = [Trial(task, spec) for spec in specs_of(self.study, run.seed, asked)]
         alone = len(self.trials) == 1
         self.running: Iterator[Any] = self.trials[0].epochs() if alone else together(self.trials)
         self.per_step = max(1, -(-self.trials[0].method.n_epochs // run.search.reports))
@@ -206,9 +216,10 @@ class SearchTrial(tune.Trainable):
             trial.method.close()
 
     def step(self) -> dict[str, Any]:
-        for _ in range(self.per_step):
-            if next(self.running, None) is None:
-                break
+        with notices(self.notices.append):
+            for _ in range(self.per_step):
+                if next(self.running, None) is None:
+                    break
         scores = [order(trial.best) for trial in self.trials if trial.best and not trial.diverged]
         score, closeness = max(scores, default=(float("-inf"), float("-inf")))
         return {
@@ -217,6 +228,7 @@ class SearchTrial(tune.Trainable):
             "epoch": max(trial.epoch for trial in self.trials),
             "rows": [trial.row() for trial in self.trials],
             "losses": [trial.loss for trial in self.trials],
+            "notices": self.notices,
             "done": all(trial.finished for trial in self.trials),
         }
 

@@ -9,44 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from benchmark import registry
-from benchmark.config.options import Blocks
 from benchmark.config.schema import Config
+from benchmark.errors import RunError
+from benchmark.frozen.weights import Shapes
 from benchmark.plan import Spec, Study
+from benchmark.search.samplers import first_points, sampler_of
+from benchmark.search.space import MEMBER, FixedOr, Saving, searched_space
 
 NUMBER = "number"
 """The key of a searched configuration under which the study gives the trial's number."""
-MEMBER = "@"
-"""``rank@2``: the rank of the third of trials that are trained together; what has no ``@`` is the first one's, and
-shared."""
-
-
-class FixedOr:
-    """An Optuna trial that does not search what the user has fixed.
-
-    For a later ``member`` of trials that are trained together, what it does not share with the first is asked for under
-    a name of its own.
-    """
-
-    def __init__(self, trial: optuna.Trial, fixed: Mapping[str, Any], member: int = 0, shared: Sequence[str] = ()):
-        self._trial, self._fixed, self._member, self._shared = trial, fixed, member, shared
-
-    def __getattr__(self, name: str) -> Any:
-        suggest = getattr(self._trial, name)
-        if not name.startswith("suggest_"):
-            return suggest
-
-        def ask(parameter: str, *args: Any, **options: Any) -> Any:
-            fixed = self._fixed.get(parameter)
-            if fixed is not None:
-                return fixed
-            own = self._member and parameter not in self._shared
-            return suggest(f"{parameter}{MEMBER}{self._member}" if own else parameter, *args, **options)
-
-        return ask
+INSISTS, MOST_ASKED = 20, 5000
 
 
 class SearchStudy:
@@ -56,16 +32,25 @@ class SearchStudy:
     """
 
     def __init__(
-        self, config: Config, study: Study, fixed: Mapping[str, Any], blocks: Blocks, known: Mapping[int, float | None]
+        self, config: Config, study: Study, fixed: Mapping[str, Any], shapes: Shapes, known: Mapping[int, float | None]
     ):
         options = config.method_options[study.method]
-        self.method, self.fixed, self.blocks, self.known = study.method, dict(fixed), blocks, known
+        self.method, self.fixed, self.blocks, self.known = study.method, dict(fixed), shapes.blocks, known
+        self.saving = Saving(config, study.method, shapes)
+        self.saving.check(self.fixed)
         self.together, self.shared = options.trained_together, type(options).shared
         self.trials = study.trials // self.together
         self.round_size = max(1, config.search.batch // self.together)
-        sampler = TPESampler(seed=config.seed + 1000 * study.fold, n_startup_trials=max(4, self.trials // 3))
+        module = registry.search_space(study.method)
+        assert module is not None
+        space = searched_space(module, self.fixed, self.blocks)
+        seed = config.seed + 1000 * study.fold
+        self._sampler = sampler_of(config.search.sampler, seed, self.trials, space, [*module.PAPER.values()])
+        self._chance = RandomSampler(seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._study = optuna.create_study(direction="maximize", sampler=self._sampler)
+        for point in first_points(config, study.method, space, module.PAPER):
+            self._study.enqueue_trial(point)
         self._asked = 0
         self._round: dict[int, optuna.Trial] = {}
         self._told: dict[int, float | None] = {}
@@ -80,8 +65,8 @@ class SearchStudy:
         while not self.finished:
             if len(self._round) == self.round_size and not self._close_round():
                 return None
-            number, trial = self._asked, self._study.ask()
-            options = self._define(trial)
+            number = self._asked
+            trial, options = self._ask()
             self._asked += 1
             self._round[number] = trial
             if number not in self.known:
@@ -106,6 +91,30 @@ class SearchStudy:
         self._round.clear()
         return True
 
+    def _ask(self) -> tuple[optuna.Trial, dict[str, Any]]:
+        """The next point of the space that saves enough; others are no trials.
+
+        The sampler hears of the first other one, so that it learns where to look; where it insists, chance goes on.
+        """
+        for tries in range(MOST_ASKED):
+            self._study.sampler = self._sampler if tries < INSISTS else self._chance
+            trial = self._study.ask()
+            options = self._define(trial)
+            enough = all(map(self.saving.enough, members_of(options, self.together)))
+            if enough:
+                trial.set_constraint("saving", -1.0)
+                self._study.sampler = self._sampler
+                return trial, options
+            if tries == 0:
+                trial.set_constraint("saving", 1.0)
+                self._study.tell(trial, 0.0)
+            else:
+                self._study.tell(trial, state=TrialState.FAIL)
+        raise RunError(
+            f"search.min_reduction={self.saving.least}: none of {MOST_ASKED} points of the search space of "
+            f"{self.method} saves so much; lower it"
+        )
+
     def _define(self, trial: optuna.Trial) -> dict[str, Any]:
         space = registry.search_space(self.method)
         assert space is not None
@@ -116,15 +125,23 @@ class SearchStudy:
 
 def specs_of(study: Study, seed: int, asked: Mapping[str, Any]) -> list[Spec]:
     """The trials of what was asked for: one, or all that are trained together."""
-    common = {name: value for name, value in asked.items() if name != NUMBER and MEMBER not in name}
-    members = registry.options_of(study.method, common).trained_together
-    first = asked.get(NUMBER, 0) * members
-    specs = []
-    for k in range(members):
-        own = {name.partition(MEMBER)[0]: value for name, value in asked.items() if name.endswith(f"{MEMBER}{k}")}
-        trial_id = f"{study.name}-{first + k:03d}"
-        specs.append(Spec(study.method, "search", trial_id, study.fold, seed, {**common, **own}, study.leakage))
-    return specs
+    number = asked.get(NUMBER, 0)
+    options = {name: value for name, value in asked.items() if name != NUMBER}
+    common = {name: value for name, value in options.items() if MEMBER not in name}
+    members = members_of(options, registry.options_of(study.method, common).trained_together)
+    return [
+        Spec(study.method, "search", f"{study.name}-{k:03d}", study.fold, seed, member, study.leakage)
+        for k, member in enumerate(members, start=number * len(members))
+    ]
+
+
+def members_of(options: Mapping[str, Any], together: int) -> list[dict[str, Any]]:
+    """The options of each of so many trials that are trained together."""
+    common = {name: value for name, value in options.items() if MEMBER not in name}
+    return [
+        {**common, **{name.partition(MEMBER)[0]: v for name, v in options.items() if name.endswith(f"{MEMBER}{k}")}}
+        for k in range(together)
+    ]
 
 
 def known_scores(rows: Sequence[Mapping[str, Any]], together: int, round_size: int) -> dict[int, float | None]:
