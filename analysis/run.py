@@ -9,7 +9,7 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from benchmark.errors import InputError
-from benchmark.results.folder import PLAN, TRIALS, compact_if_newer, read_classes, read_methods
+from benchmark.results.folder import PLAN, TRIALS, compact_if_newer, read_classes, read_methods, read_student
 from benchmark.results.schema import PREDICTIONS, Column, Kind, MethodCard, Schema, read_parquet, row_schema, types_of
 
 CHANCE = MethodCard("chance", "Chance", "floor")
@@ -49,7 +49,7 @@ class Run:
             raise InputError(f"results folder {self.path}: found {found}; give the folder that a run wrote")
         self.config = _read_config(self.path / "config.yaml")
         self.methods = read_methods(self.path)
-        self.n_classes = len(read_classes(self.path))
+        self.n_classes, self.student_parameters = len(read_classes(self.path)), read_student(self.path)
         schema = self._row_schema()
         compact_if_newer(self.path)
         self.trials = _read_table(self.path / TRIALS, schema)
@@ -112,11 +112,6 @@ class Run:
     def labels(self) -> dict[str, str]:
         """What a reader sees instead of a method's name, in the order of ``cards``."""
         return {card.name: card.label for card in self.cards}
-
-    @cached_property
-    def students(self) -> list[str]:
-        """Names of the transfer methods that train the whole new model."""
-        return [card.name for card in self.cards if card.student and card.kind == "transfer"]
 
     @cached_property
     def columns(self) -> list[Column]:

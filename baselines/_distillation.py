@@ -40,7 +40,6 @@ class Distillation(Student):
     With ``adapt=head`` no block of the student moves: a loss on its features then trains helpers alone.
     """
 
-    student: ClassVar[bool] = True
     columns: ClassVar[tuple[Column, ...]] = (
         Column("adapt", "str", "what of the new encoder is trained beside a linear head", "Trained"),
     )

@@ -7,5 +7,5 @@ class OraclePairProbe(OracleProbe):
     """What labels of ``pair`` would have given, on the same windows as every transfer method."""
 
     name = "oracle_pair_probe"
-    label = "Oracle probe, pair"
+    label = "Oracle probe (pair)"
     trains_on = ("pair",)

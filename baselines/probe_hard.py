@@ -14,7 +14,7 @@ class HardProbe(LinearOnFeatures):
     """The simplest transfer there is: what it cannot beat need not be trained. Features are standardised over pair."""
 
     name = "probe_hard"
-    label = "Probe, hard"
+    label = "Hard probe"
     seeded = False
 
     def fit(self, x: Tensor, options: Options, seed: int) -> None:

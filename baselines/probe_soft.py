@@ -33,7 +33,7 @@ class SoftProbe(LinearOnFeatures):
     """Features are standardised over pair; teacher and probe are softened by one temperature, as in distillation."""
 
     name = "probe_soft"
-    label = "Probe, soft"
+    label = "Soft probe"
     seeded = False
 
     def fit(self, x: Tensor, options: Options, seed: int) -> None:

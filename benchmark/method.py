@@ -76,8 +76,6 @@ class Method(ABC):
     """What people read in tables and figures."""
     kind: ClassVar[Kind] = "transfer"
     reads_labels: ClassVar[bool] = False
-    student: ClassVar[bool] = False
-    """Whether it trains the whole new model: what parameter counts are compared with."""
     saves: ClassVar[bool] = False
     """Whether it claims to train much less than the whole new model: then ``search.min_reduction`` holds it to that."""
     seeded: ClassVar[bool] = True
@@ -101,7 +99,7 @@ class Method(ABC):
     @classmethod
     def card(cls) -> MethodCard:
         """What the class declares, for the run's folder."""
-        return MethodCard(cls.name, cls.label, cls.kind, cls.student, cls.columns, cls.tables)
+        return MethodCard(cls.name, cls.label, cls.kind, cls.columns, cls.tables)
 
     # -- before a search ------------------------------------------------------------------------------------------
 

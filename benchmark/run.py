@@ -14,6 +14,7 @@ from benchmark.frozen.prepare import prepare
 from benchmark.frozen.task import load_data
 from benchmark.frozen.teacher import check_probe
 from benchmark.frozen.weights import Shapes, check_weights, shapes_of
+from benchmark.method import student_parameters
 from benchmark.plan import Plan, describe, make_plan
 from benchmark.results import folder as folders
 from benchmark.results.folder import claim
@@ -47,7 +48,8 @@ def run(config: Config, say: Callable[[str], None] = print) -> Path:
     folder: Path | None = None
     try:
         with session(config.cluster):
-            folder = claim(config, plan.document())
+            whole = student_parameters(shapes.new, shapes.n_classes)
+            folder = claim(config, {**plan.document(), "student_parameters": whole})
             say(describe(config, data, plan))
             with recording(folder, plan.methods, config.method_options) as recorder:
                 begin = time.perf_counter()

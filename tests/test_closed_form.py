@@ -139,5 +139,5 @@ def test_sizes_over_the_space_hold_what_is_made(task: Task, method: str):
 
 def test_a_block_that_is_not_there_is_refused():
     config = configure(["methods=[knn]", "knn.block=8"])
-    with pytest.raises(InputError, match="knn.block=8 cannot be used; .* 0 to 7"):
+    with pytest.raises(InputError, match=r"knn\.block=8 cannot be used; .* 0 to 7"):
         config.method_options["knn"].check(config, Blocks(8, 4, 32, 48))

@@ -19,7 +19,7 @@ from benchmark.registry import catalogue, configure
     ("words", "said"),
     [
         (["experiment=quickstrat"], "unknown experiment=quickstrat; did you mean quickstart?"),
-        (["bridge.rank=0"], "bridge.rank=0 cannot be used; give a whole number of at least 1 and at most 100000, or null"),
+        (["bridge.rank=0"], "bridge.rank=0 cannot be used; give a whole number of at least 1 and at most 100000"),
         (["bridge.rnk=3"], "did you mean bridge.rank"),
         (["kd_logits.temperature=-1"], "give a number above 0"),
         (["bridge.loss=hinge"], "one of cosine, mse, l1, infonce"),

@@ -17,7 +17,7 @@ from benchmark.plan import Spec
 from benchmark.trial.trial import Trial, together
 from tests.conftest import changed
 from tests.test_closed_form import POINTS
-from tests.test_distillation import ADAPTS, STUDENTS
+from tests.test_students import ADAPTS, STUDENTS
 from tests.test_transfer import BRIDGE, KD
 
 META = torch.device("meta")

@@ -25,8 +25,8 @@ def build(run: Run) -> pl.DataFrame:
     """One row per method and chosen configuration (folds may choose differently): counts, columns, median seconds.
 
     Configurations differ in what is trained, what is stored, and in any column that the run's methods declare.
-    Floors that train nothing have no row. ``reduction`` is the share of the full student's trainable parameters that
-    a transfer method does without, null where the run has no such student. ``extraction_seconds`` are amortised.
+    Floors that train nothing have no row. ``reduction`` is the share of the whole new model's trainable parameters that
+    a transfer method does without. ``extraction_seconds`` are amortised.
     """
     untrained = pl.col("method").is_in(run.of_kind("floor")) & (pl.col("trainable_parameters").fill_null(0) == 0)
     trained = run.final.filter(~untrained)
@@ -34,7 +34,6 @@ def build(run: Run) -> pl.DataFrame:
         return pl.DataFrame()
     own = [column.name for column in _own(run)]
     configuration = ["method", "trainable_parameters", "declared_parameters", "stored_parameters", *own]
-    student = trained.filter(pl.col("method").is_in(run.students))["trainable_parameters"].max()
     order = run.ordered(trained["method"])
     return (
         trained.with_columns(
@@ -50,7 +49,7 @@ def build(run: Run) -> pl.DataFrame:
         .with_columns(
             pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
             pl.when(pl.col("method").is_in(run.of_kind("transfer")))
-            .then(1 - pl.col("trainable_parameters") / pl.lit(student, pl.Float64))
+            .then(1 - pl.col("trainable_parameters") / run.student_parameters)
             .alias("reduction"),
         )
         .sort(pl.col("method").cast(pl.Enum(order)), *configuration[1:], nulls_last=True)
@@ -100,12 +99,11 @@ def _shown(column: schema.Column, header: str) -> writers.Column:
 
 
 def caption(run: Run) -> str:
-    students = ", ".join(run.labels[method] for method in run.students)
     explained = [f"{column.header}: {column.help}." for column in _own(run) if column.header and column.help]
     return " ".join(
         [
             "The configuration that was chosen for each method. Trainable parameters: those that a gradient reaches. "
-            f"Reduction: against those of the whole new model with its head ({students or 'not in this run'}). Paper's "
+            f"Reduction: against those of the whole new model with its head, {run.student_parameters:,}. Paper's "
             "count: all of the modules that are trained, whether a gradient reaches them or not.",
             *explained,
             "Seconds are medians over the final trials. Extraction: what computing took of the stored arrays that a "

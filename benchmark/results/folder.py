@@ -121,6 +121,17 @@ def read_classes(folder: Path) -> list[str]:
     return classes
 
 
+def read_student(folder: Path) -> int:
+    """Trainable parameters of the whole new model with its head. InputError if the plan is missing, or lacks them."""
+    found = read_plan(folder).get("student_parameters")
+    if not isinstance(found, int) or found < 1:
+        raise InputError(
+            f"{folder / PLAN} holds no whole number of student_parameters; restore the file that the run wrote, or run "
+            "the benchmark again"
+        )
+    return found
+
+
 def methods_as_json(cards: Mapping[str, MethodCard]) -> list[dict[str, Any]]:
     """For ``plan.json``."""
     return [dataclasses.asdict(card) for card in cards.values()]

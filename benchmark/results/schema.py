@@ -39,8 +39,6 @@ class MethodCard:
     label: str
     """What people read in tables and figures."""
     kind: Kind
-    student: bool = False
-    """Whether it trains the whole new model: what parameter counts are compared with."""
     columns: tuple[Column, ...] = ()
     """Its own columns of a row."""
     tables: Mapping[str, tuple[Column, ...]] = dataclasses.field(default_factory=dict)
