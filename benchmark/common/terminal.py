@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from benchmark.common.progress import notices, say
@@ -29,7 +29,8 @@ def exit_code(command: Callable[[], int | None], stopped: str = "Stopped.") -> i
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as interrupt:
-            print(f"\n{str(interrupt) or stopped}", file=sys.stderr)
+            with suppress(OSError):  # the terminal may be gone
+                print(f"\n{str(interrupt) or stopped}", file=sys.stderr)
             return 128 + (came[0] if came else signal.SIGINT)
 
 
