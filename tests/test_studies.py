@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cloudpickle
 import optuna
 import pytest
 
@@ -19,6 +20,7 @@ from benchmark.plan import Study
 from benchmark.registry import configure
 from benchmark.results.log import RowLog
 from benchmark.search.choice import best_of
+from benchmark.search.experiment import StudySearcher
 from benchmark.search.samplers import sampler_of
 from benchmark.search.space import FixedOr
 from benchmark.search.studies import SearchStudy, known_scores, specs_of
@@ -148,6 +150,14 @@ def test_the_same_is_asked_for_however_many_run_at_once_and_end_in_whatever_orde
     for at_once, seed in ((2, 1), (4, 2), (64, 3)):
         assert sorted(run(study(), at_once, seed), key=lambda options: options["number"]) == alone
     assert run(study(words=("seed=1",)), 1) != alone
+
+
+def test_a_study_of_full_size_encoders_travels_with_the_experiment():
+    """Tune pickles what it asks; HuBERT-ECG's weight norm cannot be."""
+    dataset = MODELS["wesad"]
+    shapes = Shapes(dataset["ppg"].build(), dataset["ecg"].build(), 3)
+    asked = SearchStudy(configure(["experiment=wesad_ppg2ecg"]), STUDY, {}, shapes, {})
+    assert cloudpickle.loads(cloudpickle.dumps(StudySearcher(asked)))
 
 
 def test_a_round_is_asked_for_only_when_the_last_one_is_known():

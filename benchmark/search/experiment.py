@@ -130,6 +130,7 @@ class StudySearcher(Searcher):
         self.numbers: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as ``save``: the study holds encoders, which belong to the driver and do not all pickle."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:
