@@ -9,6 +9,7 @@ from ray.cluster_utils import Cluster
 
 from benchmark.cluster.session import session
 from benchmark.config.schema import ClusterOptions
+from benchmark.errors import InputError
 
 OPTIONS = ClusterOptions(cpus=2)
 
@@ -30,6 +31,18 @@ def test_all_of_it_listens_on_loopback_alone():
         }
     assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
     assert [found for found in sorted(listening) if not loopback(found[1])] == []
+
+
+def test_where_no_cluster_is_known_that_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    def nothing(**asked: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to")
+
+    monkeypatch.setattr(ray, "init", nothing)
+    with (
+        pytest.raises(InputError, match=r"cluster.address=auto \(Could not find any .*; start one"),
+        session(ClusterOptions(address="auto")),
+    ):
+        pass
 
 
 def test_it_is_not_another_cluster_of_this_machine(monkeypatch: pytest.MonkeyPatch):

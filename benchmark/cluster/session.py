@@ -54,6 +54,10 @@ def session(options: ClusterOptions) -> Iterator[None]:
     try:
         with _starting():
             ray.init(address=options.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except ConnectionError as error:
+        found = f"no Ray cluster answers at cluster.address={options.address} ({' '.join(str(error).split())[:100]})"
+        raise InputError(f"{found}; start one, give another, or leave it out") from None
+    try:
         _check_resources(options)
         for name, level in (("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR), ("ray", logging.ERROR)):
             logging.getLogger(name).setLevel(level)  # why a trial failed stands in its row
@@ -106,7 +110,7 @@ def _shut_down() -> None:
 def _check_address(address: str) -> None:
     """InputError for an address that nothing answers at: Ray would try for a minute, and end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
+    if address == "auto":  # Ray says at once whether it knows one
         return
     if not host or not port.isdecimal():
         raise InputError(f"cluster.address={address} cannot be used; give host:port of a Ray cluster, or auto")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.common import mishaps
 from benchmark.config.schema import Config
 from benchmark.errors import RunError
 from benchmark.plan import Final, Plan, Spec, Study
@@ -17,8 +18,8 @@ def best_of(study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     done = [row for row in rows if row["status"] == "done"]
     if not done:
         errors = [row["error"] for row in rows if row.get("error")]
-        last = errors[0].strip().splitlines()[-1] if errors else "none was finished"
-        raise RunError(f"every trial of {study.method} failed ({last}); trials.parquet has the whole errors")
+        why = (mishaps.cause(errors[0]) or errors[0].strip().splitlines()[-1]) if errors else "none was finished"
+        raise RunError(f"every trial of {study.method} failed ({why}); trials.parquet has the whole errors")
 
     def rank(row: Mapping[str, Any]) -> tuple[float, float, int, str]:
         return -score_of(row), row["val_divergence"], row["trainable_parameters"], row["trial_id"]
