@@ -31,7 +31,7 @@ benchmark: setup ## run EXPERIMENT (default quickstart) with ARGS="key=value ...
 tables: setup ## write and print the tables of results/EXPERIMENT again
 	@$(BIN)/python -m analysis results/$(EXPERIMENT)
 
-perf: setup ## time the bridge at full size against the plain loop; some 25 minutes
+perf: setup ## time the bridge at full size against the plain loop; some 20 minutes
 	@$(BIN)/python -m benchmark.perf
 
 test: setup ## run all but the slow tests, in WORKERS processes; within 10 minutes on two cores

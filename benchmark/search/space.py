@@ -41,13 +41,17 @@ class FixedOr:
 
 
 class SpaceRecorder:
-    """Stands in for an Optuna trial to learn what a search space asks for; a ``fixed`` option has its one value."""
+    """Stands in for an Optuna trial to learn what a search space asks for; a ``fixed`` option has its one value.
+
+    It answers with the first value of an option, but for those that are ``chosen``.
+    """
 
     def __init__(self, fixed: Mapping[str, Any]):
         self.found: dict[str, Sequence[Any]] = {name: [value] for name, value in fixed.items() if value is not None}
+        self.chosen: Mapping[str, Any] = {}
 
     def _ask(self, name: str, values: Sequence[Any]) -> Any:
-        return self.found.setdefault(name, values)[0]
+        return self.chosen.get(name, self.found.setdefault(name, values)[0])
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self._ask(name, list(choices))
@@ -60,9 +64,16 @@ class SpaceRecorder:
 
 
 def recorded_space(space: Any, options: Mapping[str, Any], blocks: Blocks) -> Mapping[str, Sequence[Any]]:
-    """The values of every option over a search space (a module with ``space``); of a float, its two ends."""
+    """The values of every option over a search space (a module with ``space``); of a float, its two ends.
+
+    Options that are asked for only beside some value of another one are among them.
+    """
     recorder = SpaceRecorder(options)
     space.space(recorder, blocks)
+    for name, values in [*recorder.found.items()]:
+        for value in values[1:]:
+            recorder.chosen = {name: value}
+            space.space(recorder, blocks)
     return recorder.found
 
 
