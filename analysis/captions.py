@@ -10,7 +10,9 @@ WEIGHTS = {
     "random": "random (untrained)",
 }
 PROTOCOLS = {
-    "agreement": "agreement (choices by balanced agreement with the teacher on val pairs, without labels)",
+    "cross_validation": "cross_validation (choices by balanced agreement with the teacher, without labels, in folds "
+    "over the subjects of pair and val; trained again on all of them)",
+    "val": "val (choices by balanced agreement with the teacher on val pairs, without labels)",
     "val_labels": "val_labels (choices by labels of the val split)",
 }
 SPLITS = {

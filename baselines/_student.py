@@ -169,7 +169,7 @@ class Student(Method):
             loss.backward()
             self.optimizer.step()
             total, steps = total + loss.item(), steps + 1
-        return Epoch(total / steps, steps)
+        return Epoch(total / steps, steps, self.n)
 
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:

@@ -28,6 +28,8 @@ class Epoch:
 
     loss: float
     steps: int
+    windows: int
+    """That it was trained on, each as often as it was seen."""
 
 
 @dataclass(frozen=True)

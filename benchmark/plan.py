@@ -14,9 +14,11 @@ from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.data.leakage import LEAKAGE
 from benchmark.data.splits import Split, splits_of
+from benchmark.errors import InputError
 from benchmark.results.folder import methods_as_json
 from benchmark.results.schema import MethodCard
 
+INNER_FOLDS = 4
 LEAKY = {"subjects": "one split within subjects", "samples": "one LEAKY split: parts share samples"}
 
 
@@ -32,6 +34,30 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
     leakage: str = "none"
     """What test shares with what was learnt and chosen from, one of ``LEAKAGE``."""
+    inner: int = 0
+    """Of so many ``folds`` over the subjects of pair and val, the one that is held out."""
+    folds: int = 1
+    chosen: Mapping[str, Any] | None = None
+    """Of a final trial whose epoch was chosen by cross-validation: what its search found, with ``best_epoch``."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """So many trials are trained on these inner folds."""
+
+    folds: range
+    trials: int
+
+
+def rungs_of(trials: int, folds: int) -> list[Rung]:
+    """Successive halving (Jamieson & Talwalkar, 2016) over folds: all trials on the first, half on the second, a
+    quarter on the others, which of four folds is at most twice as many trainings as trials."""
+    found = [Rung(range(1), trials)]
+    if folds > 1:
+        found.append(Rung(range(1, 2), max(1, trials // 2)))
+    if folds > 2:
+        found.append(Rung(range(2, folds), max(1, trials // 4)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -42,6 +68,20 @@ class Study:
     fold: int
     trials: int
     leakage: str = "none"
+    together: int = 1
+    """How many trials are trained together, and asked for as one."""
+    folds: int = 1
+    """Inner folds that a configuration is judged by; 1: val alone."""
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """Of trials that are asked for as one."""
+        return rungs_of(self.trials // self.together, self.folds)
+
+    @property
+    def trainings(self) -> int:
+        """At most: those of trials that fail are fewer."""
+        return self.together * sum(len(rung.folds) * rung.trials for rung in self.rungs)
 
     @property
     def name(self) -> str:
@@ -90,17 +130,19 @@ class Plan:
             "methods": methods_as_json(self.methods),
             "classes": list(self.classes),
             "folds": len(self.splits),
-            "studies": [{"name": study.name, "trials": study.trials} for study in self.studies],
+            "studies": [
+                {"name": study.name, "trials": study.trials, "trainings": study.trainings} for study in self.studies
+            ],
             "finals": [final.trial_id for final in self.finals],
         }
 
 
 def make_plan(config: Config, data: PairedWindows) -> Plan:
-    """The plan of a configuration for a data set; InputError for a split that cannot be made."""
+    """The plan of a configuration for a data set; InputError for a split that cannot be made, or not be chosen by."""
     splits = splits_of(data, config.data.split, config.seed)
     searched = range(len(splits)) if config.search.folds == "each" else range(1)
     studies = {
-        (method, fold): Study(method, fold, config.search.trials, splits[fold].leakage)
+        (method, fold): _study(config, data, splits[fold], method, fold)
         for fold in searched
         for method in config.methods
     }
@@ -117,6 +159,20 @@ def make_plan(config: Config, data: PairedWindows) -> Plan:
     return Plan(splits, list(studies.values()), finals, cards, data.classes)
 
 
+def _study(config: Config, data: PairedWindows, split: Split, method: str, fold: int) -> Study:
+    together, trials = config.method_options[method].trained_together, config.search.trials
+    folds = 1
+    if config.protocol == "cross_validation":
+        subjects = len(np.unique(data.subject[np.concatenate([split.pair, split.val])]))
+        if subjects < 2:
+            raise InputError(
+                f"protocol=cross_validation needs two subjects in pair and val together, {split.name} has {subjects}; "
+                "choose another data.split, or protocol=val"
+            )
+        folds = min(INNER_FOLDS, subjects, trials // together + 1)  # few trials on four folds are over the budget
+    return Study(method, fold, trials, split.leakage, together, folds)
+
+
 def _leakage_of_choice(data: PairedWindows, searched: Split, split: Split) -> str:
     """What a configuration that was chosen in the fold ``searched`` knows of the people in test of another."""
     known = [indices for part, indices in searched.parts().items() if part != "test"]
@@ -126,18 +182,21 @@ def _leakage_of_choice(data: PairedWindows, searched: Split, split: Split) -> st
 
 def describe(config: Config, data: PairedWindows, plan: Plan) -> str:
     """The run in three lines."""
-    old, new, folds = config.old, config.new, len(plan.splits)
-    split = f"subject-wise {folds}-fold" if folds > 1 else "one split by subject"
+    old, new, outer = config.old, config.new, len(plan.splits)
+    split = f"subject-wise {outer}-fold" if outer > 1 else "one split by subject"
     split = LEAKY.get(plan.leakage, split)
     where = ""
-    if folds > 1:
+    if outer > 1:
         once = "the first fold, whose choice is used in all: it knows subjects of their tests"
         where = f", searched in {once if config.search.folds == 'first' else 'every fold'}"
+    trainings = sum(study.trainings for study in plan.studies) // len(plan.studies)
+    folds = max(study.folds for study in plan.studies)
+    judged = f" ({trainings} trainings: successive halving over {folds} folds of pair and val)" if folds > 1 else ""
     return (
         f"{config.name}: {data.dataset}, {len(data)} windows of {len(data.subjects)} subjects, {split}\n"
         f"  teacher listens to {old.modality.upper()} ({old.name} {old.preset}, {old.weights} weights); "
         f"predictions come from {new.modality.upper()} ({new.name} {new.preset}, {new.weights} weights)\n"
-        f"  {config.search.trials} trials for each of {', '.join(config.methods)}{where}; "
+        f"  {config.search.trials} trials{judged} for each of {', '.join(config.methods)}{where}; "
         f"seeds {config.final.seeds}; protocol: {config.protocol}"
     )
 

@@ -30,7 +30,7 @@ from benchmark.search.space import recorded_space
 
 WINDOWS = 4  # of noise, for the estimate
 TRAINING = 3.0  # a forward and a backward take about so many forwards
-ACTORS = 8.0  # seconds until the actors of a study have imported torch
+ACTORS = 8.0  # seconds until actors have imported torch
 
 
 def preview(config: Config) -> str:
@@ -43,6 +43,9 @@ def preview(config: Config) -> str:
     there = cached(config, plan.folds)
     forward = ForwardSeconds(_forward_seconds(config, data, "old"), _forward_seconds(config, data, "new"))
     parts = window_counts(plan)
+    folds = max(study.folds for study in plan.studies)
+    if folds > 1:  # a training is one of an inner fold
+        parts["val"], parts["pair"] = (part * (parts["pair"] + parts["val"]) // folds for part in (1, folds - 1))
     seconds = {
         name: registry.get(name).seconds(forward, parts["train"], parts["pair"], parts["val"], spaces[name])
         for name in plan.methods
@@ -75,10 +78,10 @@ def _studies(
     spaces: Mapping[str, Mapping[str, Sequence[Any]]],
     seconds: Mapping[str, float],
 ) -> list[str]:
-    rows = [["study", "trials", "epochs", "seconds a trial"]]
+    rows = [["study", "trials", "trainings", "epochs", "seconds each"]]
     for study in plan.studies:
         epochs = spaces[study.method].get("epochs", [0])[0]
-        rows.append([study.name, str(study.trials), str(epochs), f"{seconds[study.method]:.1f}"])
+        rows.append([study.name, str(study.trials), str(study.trainings), str(epochs), f"{seconds[study.method]:.1f}"])
     finals = Counter(final.method for final in plan.finals)
     lines = [*aligned(rows), "", f"final trials: {', '.join(f'{name} {n}' for name, n in finals.items())}", ""]
     sizes = [["trainable parameters", "", "least", "most"]]
@@ -110,11 +113,11 @@ def _time(
     if config.teacher.training == "finetune":
         done, of = there.counts["teachers"]
         prepare += (of - done) * TRAINING * config.teacher.epochs * parts["train"] * whole["old"]
-    search = sum(study.trials * seconds[study.method] for study in plan.studies)
+    search = sum(study.trainings * seconds[study.method] for study in plan.studies)
     final = sum(seconds[final.method] for final in plan.finals)
     phases = {
         "prepare": prepare / at_once,
-        "search": search / at_once + ACTORS * len(plan.studies),
+        "search": search / at_once + ACTORS,
         "evaluate": final / at_once,
     }
     each = ", ".join(f"{name} {_duration(one)}" for name, one in phases.items())

@@ -57,7 +57,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> Path:
                 reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""
                 say(f"Prepared in {time.perf_counter() - begin:.0f} s{reused}.")
                 search(config, plan, shapes, data.dataset, folder, recorder)
-                chosen = choose(config, plan, recorder)
+                chosen = choose(config, plan, data.dataset, recorder)
                 evaluate(config, chosen, data.dataset, recorder)
                 recorder.finish()
         return folder

@@ -55,7 +55,7 @@ CARDS = (
 CONFIG = """
 old: {name: hubert_ecg, preset: tiny, weights: local}
 new: {name: papagei, preset: tiny, weights: /somewhere/else/mine.safetensors}
-protocol: agreement
+protocol: val
 data: {name: simulated, split: {kind: kfold}}
 """
 
@@ -82,7 +82,7 @@ class Folder:
             "direction": "ecg2ppg",
             "old_modality": "ecg",
             "new_modality": "ppg",
-            "protocol": "agreement",
+            "protocol": "val",
             "method": method,
             "stage": stage,
             "trial_id": f"{method}-{len(self.rows)}",
@@ -512,7 +512,7 @@ def test_every_caption_says_how_the_numbers_came_about(tmp_path: Path) -> None:
     for table in found:
         for said in (
             "simulated, ECG → PPG",
-            "Protocol: agreement",
+            "Protocol: val",
             "4 search trials for each method in fold 0",
             "Seeds 0, 4; 2 folds",
             "old model hubert_ecg tiny local (trained here on unlabelled windows)",

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from benchmark import registry
+from benchmark.errors import InputError
 from benchmark.frozen.task import load_data
 from benchmark.frozen.weights import Shapes
 from benchmark.plan import make_plan
@@ -40,6 +41,26 @@ def test_folds_are_searched_as_configured_and_each_final_knows_its_study(small, 
             assert final.study.method == final.method
         else:
             assert final.method in config.references
+
+
+def test_a_choice_takes_at_most_twice_as_many_trainings_as_trials(small):
+    for words, folds, trainings in (({}, 3, 21), ({"trials": 2}, 3, 4), ({"trials": 1}, 2, 2)):
+        _, plan = planned(changed(small, search=words))  # of three subjects
+        assert {(study.folds, study.trainings) for study in plan.studies} == {(folds, trainings)}
+    _, plan = planned(changed(small, search={"trials": 12}), train=2, val=2, pair=3, test=1)
+    assert {(study.folds, study.trainings) for study in plan.studies} == {(4, 24)}
+    _, plan = planned(small.model_copy(update={"protocol": "val"}))
+    assert {(study.folds, study.trainings) for study in plan.studies} == {(1, 12)}
+
+
+def test_one_subject_cannot_be_chosen_by_in_folds(small):
+    split = {"kind": "paper", "units": "windows", "train": 10, "val": 4, "pair": 10, "test": 6}
+    one = changed(small, data={"subjects": 1, "split": small.data.split.model_copy(update=split)})
+    with pytest.raises(
+        InputError, match=r"needs two subjects in pair and val together, paper has 1; choose .*protocol=val"
+    ):
+        make_plan(one, load_data(one))
+    assert make_plan(one.model_copy(update={"protocol": "val"}), load_data(one)).studies
 
 
 def test_every_fold_is_searched_unless_the_user_says_so(small):

@@ -13,17 +13,19 @@ from analysis.paper import MODELS
 from benchmark.bridge.network import count_parameters
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry as encoders
-from benchmark.errors import InputError, RunError
+from benchmark.errors import InputError
 from benchmark.frozen.weights import Shapes
 from benchmark.method import student_parameters
 from benchmark.plan import Study
 from benchmark.registry import configure
 from benchmark.results.log import RowLog
-from benchmark.search.choice import best_of
-from benchmark.search.experiment import StudySearcher
+from benchmark.search.choice import Unchosen, best_of
+from benchmark.search.experiment import StudiesSearcher
+from benchmark.search.objectives import rank
 from benchmark.search.samplers import sampler_of
 from benchmark.search.space import FixedOr
-from benchmark.search.studies import SearchStudy, known_scores, specs_of
+from benchmark.search.studies import Asked, SearchStudy, specs_of
+from benchmark.trial.folds import merged, one_fold, summary
 from search_spaces.bridge import PAPER, space
 
 SHAPES = Shapes(
@@ -32,27 +34,28 @@ SHAPES = Shapes(
     n_classes=3,
 )
 STUDY = Study("bridge", 0, 12)
+IN_FOLDS = replace(STUDY, folds=4)
 
 
-def study(
-    known: dict[int, float | None] | None = None, words: Sequence[str] = (), trials: int = STUDY.trials
-) -> SearchStudy:
+def study(words: Sequence[str] = (), rows: Sequence[dict] = (), of: Study = STUDY) -> SearchStudy:
     config = configure(words)
     fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
-    return SearchStudy(config, replace(STUDY, trials=trials), fixed, SHAPES, known or {})
+    together = config.method_options["bridge"].trained_together
+    return SearchStudy(config, replace(of, together=together), fixed, SHAPES, rows)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "multivariate_tpe", "random", "grid", "nsga2", "cmaes"])
 def test_every_sampler_asks_by_seed_and_rounds_alone(sampler):
     words = (f"search.sampler={sampler}",)
-    alone = run(study(words=words), 1)
-    assert len({json.dumps(options) for options in alone}) == 12
-    assert sorted(run(study(words=words), 4, seed=1), key=lambda options: options["number"]) == alone
+    alone = run(study(words), 1)
+    assert len({json.dumps(asked.options) for asked in alone}) >= (8 if sampler == "nsga2" else 12)  # some have twins
+    assert in_order(run(study(words), 4, seed=1)) == alone
 
 
 def test_samplers_differ_and_learn():
-    asked = {name: run(study(words=(f"search.sampler={name}",), trials=60), 4) for name in ("random", "tpe")}
-    late = {name: sum(map(score, options[30:])) for name, options in asked.items()}
+    longer = replace(STUDY, trials=60)
+    asked = {name: run(study((f"search.sampler={name}",), of=longer), 4) for name in ("random", "tpe")}
+    late = {name: sum(map(score, found[30:])) for name, found in asked.items()}
     assert late["tpe"] > late["random"]
 
 
@@ -64,20 +67,20 @@ def test_the_grid_is_made_of_published_values_where_the_space_has_them():
 
 
 def test_a_warm_start_comes_first_where_the_space_has_it(tmp_path):
-    assert study(words=("search.warm_start=paper",)).next() == study().next()  # the quickstart has no published point
+    assert study(("search.warm_start=paper",)).next() == study().next()  # the quickstart has no published point
     rows = [(0.5, 4), (0.9, 8), (0.7, 16), (0.8, 512)]
     log = RowLog(tmp_path / "rows.jsonl")
-    for k, (agreement, rank) in enumerate(rows):
-        options = {"input": 1, "output": "head", "rank": rank, "prototypes": 16, "learning_rate": 1e-3, "epochs": 1}
+    for k, (agreement, size) in enumerate(rows):
+        options = {"input": 1, "output": "head", "rank": size, "prototypes": 16, "learning_rate": 1e-3, "epochs": 1}
         row = {"val_balanced_agreement": agreement, "val_divergence": 0.0, "config": json.dumps(options)}
         log.add_trial({**row, "method": "bridge", "stage": "search", "status": "done", "trial_id": f"x-{k:03d}"}, {})
     log.close()
-    asked = study(words=(f"search.warm_start={tmp_path}",))
-    first = [asked.next() for _ in range(4)]
+    asked = study((f"search.warm_start={tmp_path}",))
+    first = [asked.next().options for _ in range(4)]
     assert [options["rank"] for options in first[:2]] == [8, 16]  # 512 is not in the space
     assert first[0]["epochs"] == 40  # what is fixed stays
     with pytest.raises(InputError, match=r"holds no rows\.jsonl"):
-        study(words=(f"search.warm_start={tmp_path}/none",))
+        study((f"search.warm_start={tmp_path}/none",))
 
 
 @pytest.mark.parametrize("direction", PAPER)
@@ -99,8 +102,8 @@ def test_the_default_space_of_a_direction_has_its_published_point(direction):
 @pytest.mark.parametrize("words", [(), ("bridge.population=4",), ("search.min_reduction=0.95",)])
 def test_whatever_is_asked_for_saves_as_much_as_it_must(words):
     config = configure(words)
-    for options in run(study(words=words), 4):
-        for spec in specs_of(STUDY, 0, options):
+    for asked in run(study(words), 4):
+        for spec in specs_of(STUDY, 0, asked):
             chosen = spec.options
             width = SHAPES.new.shape_at(chosen["input"] + 1)[1]
             size = count_parameters(width, *_entered(chosen["output"]), chosen["rank"], chosen["prototypes"])
@@ -123,33 +126,125 @@ def _entered(output: int | str) -> tuple[int, int]:
 )
 def test_a_saving_that_no_point_reaches_is_refused_with_the_largest(words, said):
     with pytest.raises(InputError, match=said):
-        study(words=words)
-    assert study(words=[*words, "search.min_reduction=null"]).next()
+        study(words)
+    assert study([*words, "search.min_reduction=null"]).next()
 
 
-def score(options: dict) -> float:
-    return options["rank"] / 32 + options["learning_rate"]
+def score(asked: Asked) -> float:
+    return asked.options["rank"] / 32 + asked.options["learning_rate"] + asked.inner / 1000
 
 
-def run(asked: SearchStudy, at_once: int, seed: int = 0) -> list[dict]:
-    """Everything that a study asks for, with so many trials running at once that end in any order."""
+def rows_of(asked: Asked, status: str = "done") -> list[dict]:
+    """What training came to: two epochs, of which the second is worse."""
+    value = score(asked)
+    curve = [(value, value, 0.1, None), (value - 1, value - 1, 0.1, None)] if status == "done" else []
+    row = {
+        "trial_id": f"bridge-fold0-{asked.number:03d}",
+        "status": status,
+        "error": None if status == "done" else f"E: {status}",
+        "epochs": 2,
+        "trainable_parameters": asked.options["rank"],
+        "train_seconds": 1.0,
+        "config": json.dumps(dict(asked.options)),
+        "folds": one_fold(asked.inner, status, curve),
+        "inner_folds": 1,
+    }
+    return [{**row, **summary([curve], 1)} if curve else row]
+
+
+def run(asked: SearchStudy, at_once: int, seed: int = 0, log: dict | None = None) -> list[Asked]:
+    """Everything that a study asks for, with so many trials running at once that end in any order.
+
+    ``log`` takes rows by trial, as a run's log does.
+    """
     rng, running, found = random.Random(seed), [], []
     while running or not asked.finished:
-        while len(running) < at_once and (options := asked.next()) is not None:
-            running.append(options)
-            found.append(options)
+        while len(running) < at_once and (one := asked.next()) is not None:
+            running.append(one)
+            found.append(one)
+        if not running:  # all was known
+            break
         done = running.pop(rng.randrange(len(running)))
-        asked.tell(done["number"], score(done))
+        [row] = rows_of(done)
+        asked.tell(done.number, done.inner, [row])
+        if log is not None:
+            log[done.number] = merged(log.get(done.number), row)
     return found
+
+
+def in_order(asked: Sequence[Asked]) -> list[Asked]:
+    return sorted(asked, key=lambda one: (one.inner, one.number))
 
 
 def test_the_same_is_asked_for_however_many_run_at_once_and_end_in_whatever_order():
     alone = run(study(), 1)
-    assert [options["number"] for options in alone] == list(range(12))
-    assert len({json.dumps(options) for options in alone}) == 12
+    assert [asked.number for asked in alone] == list(range(12))
+    assert len({json.dumps(asked.options) for asked in alone}) == 12
+    in_folds = in_order(run(study(of=IN_FOLDS), 1))
+    assert in_folds[:12] == alone
     for at_once, seed in ((2, 1), (4, 2), (64, 3)):
-        assert sorted(run(study(), at_once, seed), key=lambda options: options["number"]) == alone
-    assert run(study(words=("seed=1",)), 1) != alone
+        assert in_order(run(study(), at_once, seed)) == alone
+        assert in_order(run(study(of=IN_FOLDS), at_once, seed)) == in_folds
+    assert run(study(("seed=1",)), 1) != alone
+
+
+@pytest.mark.parametrize(("trials", "trained"), [(12, [12, 6, 3, 3]), (6, [6, 3, 1, 1]), (3, [3, 1, 1, 1])])
+def test_the_better_half_goes_on_to_the_second_fold_and_a_quarter_to_the_others(trials, trained):
+    found = run(study(of=replace(IN_FOLDS, trials=trials)), 2)
+    by_fold = [{one.number: one for one in found if one.inner == inner} for inner in range(4)]
+    assert [len(one) for one in by_fold] == trained
+    assert len(found) == replace(IN_FOLDS, trials=trials).trainings <= 2 * trials
+    for below, above in ((0, 1), (1, 2), (1, 3)):
+        stayed = [score(one) for number, one in by_fold[below].items() if number not in by_fold[above]]
+        assert max(stayed, default=0) <= min(score(by_fold[below][number]) for number in by_fold[above])
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged", "pruned"])
+def test_what_came_to_nothing_goes_on_to_no_further_fold(status):
+    asked = study(of=replace(IN_FOLDS, trials=4))
+    first = [asked.next() for _ in range(4)]
+    best = max(first, key=score)
+    for one in first:
+        asked.tell(
+            one.number,
+            0,
+            rows_of(one, status)
+            if one is best and status != "pruned"
+            else [{**rows_of(one)[0], "status": status, "folds": one_fold(0, status, [(0.9, 0.9, 0.1, None)])}]
+            if one is best
+            else rows_of(one),
+        )
+    assert {asked.next().number, asked.next().number} == {one.number for one in sorted(first, key=score)[1:3]}
+
+
+def test_a_row_is_the_mean_over_its_folds_at_the_epoch_where_that_is_best():
+    one, two = (Asked(3, inner, {"rank": 16, "learning_rate": 0.1}) for inner in (0, 1))
+    row = merged(rows_of(one)[0], rows_of(two)[0])
+    assert (row["best_epoch"], row["inner_folds"], row["status"], row["train_seconds"]) == (1, 2, "done", 2.0)
+    assert row["val_balanced_agreement"] == pytest.approx((score(one) + score(two)) / 2)
+    assert row["score_standard_error"] == pytest.approx(abs(score(one) - score(two)) / 2)
+    assert merged(row, rows_of(two)[0])["inner_folds"] == 2
+    failed = merged(row, rows_of(Asked(3, 2, one.options), "failed")[0])
+    assert (failed["status"], failed["inner_folds"], failed["error"]) == ("failed", 3, "E: failed")
+    assert failed["val_balanced_agreement"] is None
+    again = merged(failed, rows_of(Asked(3, 2, one.options))[0])
+    assert (again["status"], again["error"]) == ("done", None)
+
+
+def test_rivals_are_sent_on_by_what_none_beats_in_both():
+    def row(agreement: float, parameters: int) -> dict:
+        return {"val_balanced_agreement": agreement, "val_divergence": 0.0, "trainable_parameters": parameters}
+
+    rows = {0: row(0.9, 90), 1: row(0.8, 80), 2: row(0.85, 95), 3: row(0.7, 85), 4: row(0.2, 10)}
+    assert rank(rows, ["agreement"]) == [0, 2, 1, 3, 4]
+    assert rank(rows, ["agreement", "trainable_parameters"]) == [0, 1, 4, 2, 3]
+
+
+def test_two_objectives_find_smaller_ones_as_well():
+    both = study(("search.objectives=[agreement,trainable_parameters]",), of=replace(STUDY, trials=40))
+    alone = study(of=replace(STUDY, trials=40))
+    smallest = [sum(one.options["rank"] <= 4 for one in run(asked, 4)[20:]) for asked in (both, alone)]
+    assert smallest[0] > smallest[1]
 
 
 def test_a_study_of_full_size_encoders_travels_with_the_experiment():
@@ -157,50 +252,73 @@ def test_a_study_of_full_size_encoders_travels_with_the_experiment():
     dataset = MODELS["wesad"]
     shapes = Shapes(dataset["ppg"].build(), dataset["ecg"].build(), 3)
     asked = SearchStudy(configure(["experiment=wesad_ppg2ecg"]), STUDY, {}, shapes, {})
-    assert cloudpickle.loads(cloudpickle.dumps(StudySearcher(asked)))
+    assert cloudpickle.loads(cloudpickle.dumps(StudiesSearcher([asked])))
+
+
+def test_a_free_slot_is_filled_by_whatever_study_has_something_to_ask_for():
+    studies = [study(of=Study("bridge", fold, 8)) for fold in (0, 0, 1)]
+    searcher = StudiesSearcher(studies)
+    asked = {str(k): searcher.suggest(str(k)) for k in range(12)}
+    assert [one["study"] for one in asked.values()] == ["bridge-fold0"] * 8 + ["bridge-fold1"] * 4
+    assert [one["number"] for one in asked.values()][:8] == [0, 0, 1, 1, 2, 2, 3, 3]  # both of a fold advance together
+    assert searcher.suggest("12") is None  # a round of each is running
+    for name, one in asked.items():
+        searcher.on_trial_complete(name, {"rows": rows_of(Asked(one["number"], 0, one["options"]))})
+    for k in range(12, 24):
+        assert searcher.suggest(str(k))["number"] in range(4, 8)
+    assert searcher.suggest("24") == StudiesSearcher.FINISHED
 
 
 def test_a_round_is_asked_for_only_when_the_last_one_is_known():
     asked = study()
     first = [asked.next() for _ in range(4)]
     assert asked.next() is None
-    for options in first[:3]:
-        asked.tell(options["number"], 0.5)
+    for one in first[:3]:
+        asked.tell(one.number, 0, rows_of(one))
     assert asked.next() is None
-    asked.tell(3, None)
-    assert asked.next()["number"] == 4
+    asked.fail(first[3])
+    assert asked.next().number == 4
 
 
-@pytest.mark.parametrize("there", [1, 4, 6, 11])
+@pytest.mark.parametrize("there", [1, 4, 6, 11, 12, 14, 18, 20, 24])
 def test_a_study_goes_on_from_its_rows_as_if_it_had_never_stopped(there):
-    whole = run(study(), 1)
-    rows = [
-        {"trial_id": f"bridge-fold0-{k:03d}", "status": "done", "val_balanced_agreement": score(options)}
-        for k, options in enumerate(whole[:there])
-    ]
-    known = known_scores(rows, together=1, round_size=4)
-    assert run(study(known), 2) == whole[there:]
+    whole, log, again = run(study(of=IN_FOLDS), 1), {}, {}
+    for one in whole[:there]:
+        log[one.number] = merged(log.get(one.number), rows_of(one)[0])
+    resumed = study(rows=[*log.values()], of=IN_FOLDS)
+    assert run(resumed, 2, log=log) == whole[there:]
+    run(study(of=IN_FOLDS), 2, log=again)
+    assert best_of(IN_FOLDS, [*log.values()]) == best_of(IN_FOLDS, [*again.values()])
 
 
-def test_a_failed_trial_is_tried_again_unless_a_later_round_was_built_on_it():
-    def row(number: int, status: str = "done") -> dict:
-        return {"trial_id": f"bridge-fold0-{number:03d}", "status": status, "val_balanced_agreement": 0.5}
+def test_a_failed_trial_is_tried_again_unless_something_was_built_on_it():
+    whole = run(study(of=IN_FOLDS), 1)
 
-    rows = [row(0), row(1, "failed"), row(2), row(3), row(4), row(5, "failed")]
-    assert known_scores(rows, together=1, round_size=4) == {0: 0.5, 1: None, 2: 0.5, 3: 0.5, 4: 0.5}
-    assert known_scores(rows[:3], together=1, round_size=4) == {0: 0.5, 2: 0.5}
+    def asked_again(there: int, *failed: int) -> list[tuple[int, int]]:
+        log: dict[int, dict] = {}
+        for k, one in enumerate(whole[:there]):
+            log[one.number] = merged(log.get(one.number), rows_of(one, "failed" if k in failed else "done")[0])
+        asked = study(rows=[*log.values()], of=IN_FOLDS)
+        return [(one.number, one.inner) for one in iter(asked.next, None)]
+
+    assert asked_again(6, 1, 5)[0] == (5, 0)  # the second round was built on the first
+    assert asked_again(3, 1)[0] == (1, 0)
+    second = whole[13]
+    assert (second.number, 1) in asked_again(18, 13)
+    assert (second.number, 1) not in asked_again(19, 13)
 
 
 def test_what_the_user_fixes_is_not_searched():
-    asked = study(words=("bridge.rank=3", "bridge.output=head", "bridge.loss=mse")).next()
-    assert (asked["rank"], asked["output"], asked["loss"], asked["number"]) == (3, "head", "mse", 0)
-    assert {"input", "prototypes", "learning_rate"} <= set(asked)
+    asked = study(("bridge.rank=3", "bridge.output=head", "bridge.loss=mse")).next()
+    assert [asked.options[name] for name in ("rank", "output", "loss")] == [3, "head", "mse"]
+    assert {"input", "prototypes", "learning_rate"} <= set(asked.options)
 
 
 def test_members_of_a_population_share_what_is_asked_of_positions():
-    asked = study(words=("bridge.population=3", "bridge.learning_rate=0.1")).next()
+    asked = study(("bridge.population=3", "bridge.learning_rate=0.1")).next().options
     assert {"rank", "rank@1", "rank@2", "prototypes@2", "input", "output"} <= set(asked)
-    specs = specs_of(STUDY, 7, {**asked, "number": 2})
+    specs = specs_of(IN_FOLDS, 7, Asked(2, 1, asked))
+    assert {(spec.inner, spec.folds) for spec in specs} == {(1, 4)}
     assert [spec.trial_id for spec in specs] == ["bridge-fold0-006", "bridge-fold0-007", "bridge-fold0-008"]
     for k, spec in enumerate(specs):
         assert not any("@" in name for name in spec.options)
@@ -210,7 +328,7 @@ def test_members_of_a_population_share_what_is_asked_of_positions():
 
 
 def test_a_population_of_which_nothing_is_searched_has_all_its_members():
-    specs = specs_of(STUDY, 0, {"population": 2, "rank": 3, "number": 1})
+    specs = specs_of(STUDY, 0, Asked(1, 0, {"population": 2, "rank": 3}))
     assert [(spec.trial_id[-3:], spec.options["rank"]) for spec in specs] == [("002", 3), ("003", 3)]
 
 
@@ -241,6 +359,18 @@ def test_ties_are_broken_by_divergence_then_size():
         row("d", 0.8, 0.4, 15),
         row("e", 1, 0, 1, "failed"),
     ]
-    assert best_of(STUDY, rows) == {"trial": "d"}
-    with pytest.raises(RunError, match="every trial of bridge failed \\(E: what happened\\)"):
-        best_of(STUDY, rows[-1:])
+    assert best_of(STUDY, rows)["trial_id"] == "d"
+    assert best_of(STUDY, rows[-1:]) == Unchosen("every trial of bridge failed (E: what happened)")
+
+
+def test_the_smallest_within_one_standard_error_of_the_best_is_chosen():
+    def row(trial: str, agreement: float, size: int, error: float, folds: int = 4) -> dict:
+        numbers = {"val_balanced_agreement": agreement, "score_standard_error": error, "inner_folds": folds}
+        return {"trial_id": trial, "status": "done", "val_divergence": 0.1, "trainable_parameters": size, **numbers}
+
+    rows = [row("a", 0.80, 90, 0.05), row("b", 0.76, 20, 0.01), row("c", 0.76, 20, 0.3), row("d", 0.74, 10, 0.09)]
+    rows.append(row("e", 0.99, 5, 0.0, folds=2))  # was not on all folds: it is not compared
+    assert best_of(IN_FOLDS, rows, "one_standard_error")["trial_id"] == "b"
+    assert best_of(IN_FOLDS, rows, "best")["trial_id"] == "a"
+    without = [{**one, "score_standard_error": None} for one in rows]
+    assert best_of(IN_FOLDS, without, "one_standard_error")["trial_id"] == "a"

@@ -8,14 +8,13 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 
 from benchmark import registry
-from benchmark.errors import RunError
 from benchmark.frozen.task import Task, open_task
 from benchmark.plan import Spec, Study
 from benchmark.results import schema as results
-from benchmark.search.choice import best_of
-from benchmark.search.studies import known_scores
+from benchmark.search.choice import Unchosen, best_of
 from benchmark.trial import metrics
-from benchmark.trial.trial import Trial, order, run_final, together
+from benchmark.trial.folds import folds_of, order
+from benchmark.trial.trial import Trial, run_final, together
 from tests.test_transfer import BRIDGE, KD
 
 TIMES = {"step_seconds", "train_seconds", "inference_seconds_per_window", "peak_memory_bytes", "started_at"}
@@ -77,6 +76,39 @@ def test_the_best_epoch_is_kept_and_used(task):
     assert metrics.agreement(logits, task.teacher_logits("val")) == trial.best["val_agreement"]
 
 
+def test_a_searched_trial_in_folds_is_trained_on_the_rest_and_judged_on_the_one_held_out(task):
+    windows = np.sort(np.concatenate([task.indices("pair"), task.indices("val")]))
+    held_out = []
+    for inner in range(3):
+        trial = Trial(task, Spec("kd_logits", "search", "x", 0, 0, KD, inner=inner, folds=3))
+        list(trial.epochs())
+        pair, val = trial.task.indices("pair"), trial.task.indices("val")
+        assert not set(task.data.subject[pair]) & set(task.data.subject[val])
+        assert np.array_equal(np.sort(np.concatenate([pair, val])), windows)
+        held_out += val.tolist()
+        row = trial.row()
+        assert row["training_windows"] == KD["epochs"] * len(pair)
+        [(number, found)] = folds_of(row).items()
+        assert (number, found["status"], len(found["curve"])) == (inner, "done", KD["epochs"])
+        best = found["curve"][row["best_epoch"] - 1]
+        assert best[:3] == pytest.approx(
+            [row[f"val_{name}"] for name in ("agreement", "balanced_agreement", "divergence")], abs=1e-6
+        )
+    assert sorted(held_out) == windows.tolist()
+
+
+def test_what_was_chosen_in_folds_is_trained_on_all_of_pair_and_val_for_so_many_epochs(task):
+    chosen = {"best_epoch": 1, "val_balanced_agreement": 0.5}
+    row, predicted = run_final(task.config, Spec("kd_logits", "final", "x", 0, 0, KD, chosen=chosen), "simulated")
+    assert row["status"] == "done", row["error"]
+    assert (row["epochs"], row["best_epoch"], row["val_balanced_agreement"]) == (1, 1, 0.5)
+    assert row["training_windows"] == len(task.indices("pair", "val"))
+    everything = task.development()
+    alone = registry.get("kd_logits")(everything.unlabelled(), registry.options_of("kd_logits", KD), 0)
+    alone.train_epoch()
+    assert alone.logits("test").argmax(1).tolist() == predicted["prediction"]
+
+
 def test_val_labels_choose_only_in_the_protocol_of_that_name(task):
     spec = Spec("kd_logits", "search", "x", 0, 0, KD)
     named = Trial(open_task(task.config.model_copy(update={"protocol": "val_labels"}), 0), spec)
@@ -115,13 +147,16 @@ def test_a_trial_whose_weights_become_nan_has_diverged(task, method, options):
     """Its rate is absurd; it stops at once, and none of what it gives is taken for a result."""
     row, predicted = final(task, method, {**options, "learning_rate": 1e30, "epochs": 5})
     assert (row["status"], predicted) == ("diverged", {})
-    assert row["error"] == "diverged: the outputs on val are not finite after epoch 1"
+    assert row["error"] == "diverged: the outputs are not finite after epoch 1"
     assert row["epochs"] == 1
     assert not any(isinstance(value, float) and not np.isfinite(value) for value in row.values())
     assert row["val_balanced_agreement"] is None
-    with pytest.raises(RunError, match=f"every trial of {method} failed .diverged: the outputs"):
-        best_of(Study(method, 0, 1), [row])
-    assert known_scores([{**row, "trial_id": "x-000"}], 1, 4) == {0: None}
+    found = best_of(Study(method, 0, 1), [row])
+    assert isinstance(found, Unchosen)
+    assert found.why.startswith(f"every trial of {method} failed (diverged: the outputs")
+    chosen = Spec(method, "final", "x", 0, 0, {**options, "learning_rate": 1e30}, chosen={"best_epoch": 2})
+    row, predicted = run_final(task.config, chosen, "simulated")  # without val, it is seen at the end
+    assert (row["status"], predicted, row["epochs"]) == ("diverged", {}, 2)
 
 
 def test_what_a_trial_reads_of_the_store_costs_what_computing_it_took(task):

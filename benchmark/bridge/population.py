@@ -74,7 +74,7 @@ class Population:
             self._step()
             totals, steps = totals + losses.detach(), steps + 1
         self._hand_out()
-        return [Epoch(total / steps, steps) for total in totals.tolist()]
+        return [Epoch(total / steps, steps, n) for total in totals.tolist()]
 
     def _rescale_large_gradients(self, most: float = MOST_GRADIENT) -> None:
         """``rescale_large_gradients``, for each member by itself."""

@@ -188,7 +188,7 @@ class Bridge(Method):
             rescale_large_gradients(self.bridge)
             self.optimizer.step()
             total, steps = total + loss.detach(), steps + 1
-        return Epoch(float(total) / steps, steps)
+        return Epoch(float(total) / steps, steps, len(self.x))
 
     def _logits(self, x: Tensor) -> Tensor:
         last = self._forward(x)[1]

@@ -66,7 +66,7 @@ def load(words: Sequence[str], catalogue: Catalogue) -> Config:
     first += [f"+scale={name}" for name in scale]
     if any(override.key_or_group == "search.space" and override.value() == "paper" for override in values):
         # What was published comes before what the experiment or its scale says, and only the user's word after it.
-        first += ["search.trials=1", *_published(experiment, catalogue)]
+        first += ["search.trials=1", "protocol=val", *_published(experiment, catalogue)]
     _check_keys(_composed(first), values)
     config = _typed(_composed(first + [line for override in values if (line := override.input_line)]), catalogue)
     config = _with_gpus(config)
@@ -95,6 +95,10 @@ def check_methods(config: Config, catalogue: Catalogue) -> None:
             raise InputError(f"references: {name!r} is searched; give it as one of methods")
     for name in config.methods:
         config.method_options[name].check(config, None)
+    if config.search.sampler == "cmaes" and len(config.search.objectives) > 1:
+        raise InputError(
+            "search.sampler=cmaes goes by one objective; give search.objectives=[agreement], or another sampler"
+        )
 
 
 def _parsed(words: Sequence[str]) -> list[Override]:

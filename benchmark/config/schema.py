@@ -10,7 +10,7 @@ from pydantic import SerializeAsAny, field_validator
 
 from benchmark.config.options import MethodOptions, Options, option
 
-Protocol = Literal["agreement", "val_labels"]
+Protocol = Literal["cross_validation", "val", "val_labels"]
 MOST_SEED = 2**31 - 1
 LONGEST_NAME = 200  # bytes: file systems take 255, and a run that is replaced gets a longer one
 Part = int | float
@@ -104,6 +104,16 @@ class SearchOptions(Options):
         "each: search in every fold | first: use what the first fold chose in all, though its subjects are in their "
         "tests",
     )
+    objectives: list[Literal["agreement", "trainable_parameters", "stored_parameters"]] = option(
+        ["agreement"],
+        "what the sampler goes by: agreement with the teacher, first, and of what it wants little beside that",
+        accepts="[agreement], or a list that goes on with trainable_parameters or stored_parameters",
+    )
+    rule: Literal["one_standard_error", "best"] = option(
+        "one_standard_error",
+        "of protocol=cross_validation; one_standard_error: the fewest trained parameters within one standard error of "
+        "the best | best: the best",
+    )
     min_reduction: float | None = option(
         0.85,
         "least share of the whole new model's trainable parameters that a method which claims to save must save; null: "
@@ -115,6 +125,13 @@ class SearchOptions(Options):
     scheduler: Literal["none", "asha", "median"] = option("none", "stops poor trials early")
     reports: int = option(4, "how often a trial reports before it ends, which is when a scheduler can stop it", ge=1)
     max_failures: int = option(0, "how often a failed trial is tried again", ge=0)
+
+    @field_validator("objectives")
+    @classmethod
+    def _check_objectives(cls, objectives: list[Any]) -> list[Any]:
+        if objectives[:1] != ["agreement"]:
+            raise ValueError("give agreement first, such as [agreement,trainable_parameters]")
+        return _each_once(objectives)
 
 
 class FinalOptions(Options):
@@ -178,9 +195,10 @@ class Config(Options):
         1, "of torch and BLAS in every process that computes; another number gives other last digits", ge=1
     )
     protocol: Protocol = option(
-        "agreement",
-        "what chooses epochs and configurations: agreement with the teacher's pseudo-labels on val, each class "
-        "weighing the same | val_labels: the true labels of val",
+        "cross_validation",
+        "what chooses configurations and epochs: agreement with the teacher's pseudo-labels, each class weighing the "
+        "same, in folds over the subjects of pair and val, then training on all of them | val: the same agreement on "
+        "val alone | val_labels: the true labels of val",
     )
     methods: list[str] = option(
         ["bridge", "kd_logits", "probe_hard", "ridge", "knn"],

@@ -88,6 +88,30 @@ def make_splits(subject: np.ndarray, options: SplitOptions, seed: int, moments: 
     return [replace(split, leakage=proved(split.name, split.parts(), subject, line, allowed, gap)) for split in splits]
 
 
+def development(split: Split) -> Split:
+    """The split whose pair is pair and val together; nothing is left in val."""
+    return replace(split, pair=np.union1d(split.pair, split.val), val=split.val[:0])
+
+
+def inner_splits(split: Split, subject: np.ndarray, folds: int, seed: int) -> Sequence[Split]:
+    """Splits of pair and val by subject: each fold is val once, and the other ones are pair.
+
+    Parameters
+    ----------
+    subject : (N,) integers, the subject of each window of the data set.
+    folds : at most the subjects of pair and val together; 1: the split as it is.
+    """
+    if folds == 1:
+        return [split]
+    windows = np.union1d(split.pair, split.val)
+    order = np.random.default_rng(seed).permutation(np.unique(subject[windows]))
+    held_out = [np.isin(subject[windows], order[fold::folds]) for fold in range(folds)]
+    return [
+        replace(split, pair=windows[~mine], val=windows[mine], name=f"{split.name} inner{fold}")
+        for fold, mine in enumerate(held_out)
+    ]
+
+
 def _blocked(subject: np.ndarray, options: SplitOptions, rng: np.random.Generator, moments: Moments) -> Split:
     seconds = options.block_seconds
     if seconds < 2 * moments.seconds:

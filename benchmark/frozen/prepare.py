@@ -128,6 +128,7 @@ def _extractions(
     """Every subject once for each of a side's weights."""
     splits = splits_of(data, config.data.split, config.seed)
     finetuned = side == "old" and config.teacher.training == "finetune"
+    trained = ("pair", "val") if config.protocol == "cross_validation" else ("pair",)
     found: dict[tuple[str, int], Extraction] = {}
     for fold in folds:
         split = splits[fold]
@@ -135,7 +136,7 @@ def _extractions(
         for subject, _ in data.by_subject(np.unique(np.concatenate(list(split.parts().values())))):
             found.setdefault((weights, subject), Extraction(fold, side, subject))
         if last_tokens and side == "old":
-            for subject, own in data.by_subject(split.pair):
+            for subject, own in data.by_subject(np.sort(np.concatenate([getattr(split, part) for part in trained]))):
                 found[weights, subject].last |= set(own.tolist())
     return list(found.values())
 

@@ -19,7 +19,7 @@ from benchmark.config.schema import Config
 from benchmark.data import cache as data_cache
 from benchmark.data import registry as datasets
 from benchmark.data.base import PairedWindows, Windows
-from benchmark.data.splits import Split, splits_of
+from benchmark.data.splits import Split, development, inner_splits, splits_of
 from benchmark.encoders.base import Encoder
 from benchmark.frozen import teacher, weights
 from benchmark.frozen.features import Features
@@ -80,6 +80,20 @@ class Task:
         mine = copy.copy(self)
         mine.reads = {}
         return mine
+
+    def inner(self, fold: int, folds: int) -> "Task":
+        """The same task where one of so many folds over the subjects of pair and val is val, and the others pair."""
+        return self._split_as(inner_splits(self.split, self.data.subject, folds, self.config.seed)[fold])
+
+    def development(self) -> "Task":
+        """The same task where all windows of pair and val are pair."""
+        return self._split_as(development(self.split))
+
+    def _split_as(self, split: Split) -> "Task":
+        _ = self.head, self.new
+        other = copy.copy(self)
+        other.split = split
+        return other
 
     @cached_property
     def _without_labels(self) -> PairedWindows:

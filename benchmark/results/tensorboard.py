@@ -51,6 +51,7 @@ class TrialWriters:
     def __init__(self, folder: Path, methods: Mapping[str, MethodCard], options: Mapping[str, MethodOptions]):
         self.folder, self.methods = folder, methods
         self.writers: dict[str, SummaryWriter] = {}
+        self.opened: set[str] = set()
         self.hparams = _hparams(methods, options)
         metrics = [
             api_pb2.MetricInfo(name={"tag": f"hparam/{name}"}, display_name=name, description=COLUMNS[name].help)
@@ -67,9 +68,12 @@ class TrialWriters:
         name = row["trial_id"]
         if name not in self.writers:
             folder = self.folder / row["method"] / name
-            shutil.rmtree(folder, ignore_errors=True)
+            if name not in self.opened:
+                shutil.rmtree(folder, ignore_errors=True)
             self.writers[name] = SummaryWriter(str(folder), flush_secs=10)  # so that a search can be watched
-            _add(self.writers[name], hparams_pb(self._values(row), trial_id=name))
+            if name not in self.opened:
+                _add(self.writers[name], hparams_pb(self._values(row), trial_id=name))
+            self.opened.add(name)
         return self.writers[name]
 
     def _values(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +99,7 @@ class TrialWriters:
         for name in METRICS:
             value = row.get(name)
             if value is not None and math.isfinite(value):
-                writer.add_scalar(f"hparam/{name}", value)
+                writer.add_scalar(f"hparam/{name}", value, row.get("inner_folds") or 0)
         well = row["status"] in ("done", "pruned")
         status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
         end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())

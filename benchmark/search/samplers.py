@@ -66,7 +66,14 @@ def best_points(folder: Path, method: str, most: int) -> list[Mapping[str, Any]]
         raise InputError(f"search.warm_start={folder} holds no {log.NAME}; give paper, or the folder of another run")
     rows = [row for row in log.rows(folder / log.NAME) if (row["method"], row["stage"]) == (method, "search")]
     done = [row for row in rows if row["status"] == "done"]
-    done.sort(key=lambda row: (-row["val_balanced_agreement"], row["val_divergence"], row["trial_id"]))
+    done.sort(
+        key=lambda row: (
+            -(row.get("inner_folds") or 1),
+            -row["val_balanced_agreement"],
+            row["val_divergence"],
+            row["trial_id"],
+        )
+    )
     return [json.loads(row["config"]) for row in done[:most]]
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +17,9 @@ from benchmark.frozen.task import Task, open_task
 from benchmark.method import Epoch, Method
 from benchmark.plan import Spec
 from benchmark.results.schema import versions
-from benchmark.trial import metrics
+from benchmark.trial import folds, metrics
 from benchmark.trial.costs import inference_seconds
-
-VAL = ("best_epoch", "val_agreement", "val_balanced_agreement", "val_divergence")
-"""What every trial says of val, but one that diverged."""
+from benchmark.trial.folds import VAL, order
 
 
 class Trial:
@@ -29,11 +27,14 @@ class Trial:
 
     "Best" reads no label of the new modality in the default protocol: it is the highest balanced agreement with the
     teacher's pseudo-labels on the val pairs, then the lowest divergence from the teacher. References that read labels
-    anyway are chosen by their balanced accuracy on val.
+    anyway are chosen by their balanced accuracy on val. A spec whose epoch was ``chosen`` in folds has no val: it is
+    trained on all windows of pair and val for so many epochs, and the last one is kept.
     """
 
     def __init__(self, task: Task, spec: Spec):
         torch.manual_seed(spec.seed)
+        task = task.inner(spec.inner, spec.folds) if spec.folds > 1 else task
+        task = task.development() if spec.chosen else task
         self.task, self.spec = (task := task.noting()), spec
         self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.memory = PeakMemory(task.device)
@@ -42,18 +43,24 @@ class Trial:
         seen = task if kind.reads_labels else task.unlabelled()
         self.method: Method = kind(seen, registry.options_of(spec.method, spec.options), spec.seed)
         self.by_labels = kind.reads_labels or task.config.protocol == "val_labels"
-        self.teacher_val = task.teacher_logits("val")
+        self.n_epochs = spec.chosen["best_epoch"] if spec.chosen else self.method.n_epochs
+        self.teacher_val = None if spec.chosen else task.teacher_logits("val")
         self.epoch = self.steps = 0
+        once = kind.kind == "transfer" and not self.method.n_epochs  # fitted when it was made
+        self.windows = len(task.indices("pair")) if once else 0
         self.members = 1  # of the population that it is trained in; seconds are its share
         self.training_seconds = 0.0
         self.loss = float("nan")
         self.best: dict[str, Any] = {}
         self.best_state: dict[str, torch.Tensor] = {}
+        self.curve: list[folds.Point] = []
         self.diverged = False
-        if not self.method.n_epochs:
+        if not self.n_epochs:
             self._judge()
 
     def _judge(self) -> dict[str, Any]:
+        if self.teacher_val is None:
+            return {}
         logits = self.method.logits("val")
         if not torch.isfinite(logits).all():
             self.diverged = True
@@ -69,6 +76,7 @@ class Trial:
             found["val_balanced_accuracy"] = metrics.scores(self.task.labels("val"), prediction, self.task.n_classes)[
                 "balanced_accuracy"
             ]
+        self.curve.append(folds.as_point(found))
         if not self.best or order(found) > order(self.best):
             self.best, self.best_state = found, self.method.state()
         return found
@@ -84,24 +92,29 @@ class Trial:
         """Take note of an epoch that the method was trained for, and judge it on val."""
         self.training_seconds += seconds
         self.epoch, self.steps, self.loss = self.epoch + 1, self.steps + done.steps, done.loss
+        self.windows += done.windows
         return {"epoch": self.epoch, "train_loss": done.loss, **self._judge()}
 
     @property
     def finished(self) -> bool:
-        return self.diverged or self.epoch >= self.method.n_epochs
+        return self.diverged or self.epoch >= self.n_epochs
 
     def row(self) -> dict[str, Any]:
         """The trial so far: pruned if it did not reach its last epoch, diverged once an output is not finite."""
-        error = f"diverged: the outputs on val are not finite after epoch {self.epoch}" if self.diverged else None
+        error = f"diverged: the outputs are not finite after epoch {self.epoch}" if self.diverged else None
+        status = "diverged" if self.diverged else "done" if self.finished else "pruned"
+        found = self.spec.chosen or self.best
         return {
             **row_head(self.task.config, self.spec, self.task.data.dataset),
-            "status": "diverged" if self.diverged else "done" if self.finished else "pruned",
+            "status": status,
             "error": error,
             "trainable_parameters": self.method.trainable_parameters,
             "declared_parameters": self.method.declared_parameters,
             "stored_parameters": self.method.stored_parameters,
             "epochs": self.epoch,
-            **(dict.fromkeys(VAL) if self.diverged else self.best),
+            **(dict.fromkeys(VAL) if self.diverged else found),
+            **self._fold(status),
+            "training_windows": self.windows,
             **self.method.describe(),
             "step_seconds": self.training_seconds / self.steps / self.members if self.steps else None,
             "train_seconds": (time.perf_counter() - self.begin) / self.members,
@@ -110,6 +123,12 @@ class Trial:
             "started_at": self.started_at,
         }
 
+    def _fold(self, status: str) -> dict[str, Any]:
+        """Of a searched trial, the fold that it was trained on."""
+        if self.spec.stage != "search":
+            return {}
+        return {"inner_folds": 1, "folds": folds.one_fold(self.spec.inner, status, self.curve)}
+
     def _extraction(self) -> dict[str, Any]:
         found = self.task.extraction()
         return {"extraction_seconds": sum(found.values()), "extraction": json.dumps(found)}
@@ -117,11 +136,15 @@ class Trial:
     def test(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """Go back to the best epoch and read the test split: its columns of the row, and a prediction per window,
         column by column; none of a trial that diverged."""
-        row = self.row()
         if self.diverged:
-            return row, {}
-        self.method.load_state(self.best_state)
+            return self.row(), {}
+        if not self.spec.chosen:
+            self.method.load_state(self.best_state)
         logits, teacher = self.method.logits("test"), self.task.teacher_logits("test")
+        if not torch.isfinite(logits).all():
+            self.diverged = True
+            return self.row(), {}
+        row = self.row()
         prediction, label = logits.argmax(1).cpu().numpy(), self.task.labels("test")
         for name, value in metrics.scores(label, prediction, self.task.n_classes).items():
             row[f"test_{name}"] = value
@@ -138,12 +161,6 @@ class Trial:
             "teacher_prediction": teacher.argmax(1).cpu().numpy().tolist(),
         }
         return row, predictions
-
-
-def order(found: Mapping[str, Any]) -> tuple[float, float]:
-    """Larger is better: what the protocol chooses by, then closeness to the teacher. ``found`` is not empty."""
-    chosen = found.get("val_balanced_accuracy")
-    return found["val_balanced_agreement"] if chosen is None else chosen, -found["val_divergence"]
 
 
 def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
@@ -173,7 +190,8 @@ def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
 
 def failed_row(config: Config, spec: Spec, dataset: str, error: str) -> dict[str, Any]:
     """The row of a trial that ended in an error, whose text is given."""
-    return {**row_head(config, spec, dataset), "status": "failed", "error": mishaps.described(error)}
+    fold = {"inner_folds": 1, "folds": folds.one_fold(spec.inner, "failed")} if spec.stage == "search" else {}
+    return {**row_head(config, spec, dataset), "status": "failed", "error": mishaps.described(error), **fold}
 
 
 def run_final(config: Config, spec: Spec, dataset: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:

@@ -1,0 +1,71 @@
+"""The Ray trainable: trains whatever a study asks for, one after the other."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ray import tune
+
+from benchmark.common.progress import notices
+from benchmark.config.schema import Config
+from benchmark.frozen.task import open_task
+from benchmark.plan import Study
+from benchmark.search.studies import asked_of, specs_of
+from benchmark.trial.folds import order
+from benchmark.trial.trial import Trial, together
+
+
+class SearchTrial(tune.Trainable):
+    """A step is a share of the epochs, a report is the rows so far.
+
+    Actors are reused: the next configuration finds torch imported and the task open. Trials that are trained together
+    report the best of their scores.
+    """
+
+    def setup(self, config: dict[str, Any], **fixed: Any) -> None:
+        """``config`` is what a study asks for, ``fixed`` what ``tune.with_parameters`` gives to all trials."""
+        self.run_config: Config = fixed["run"]
+        self.studies: dict[str, Study] = fixed["studies"]
+        self.trials: list[Trial] = []
+        self.notices: list[str] = []
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._end()
+        self._start(new_config)
+        return True
+
+    def _start(self, asked: dict[str, Any]) -> None:
+        run, study = self.run_config, self.studies[asked["study"]]
+        with notices(self.notices.append):
+            task = open_task(run, study.fold)
+            self.trials = [Trial(task, spec) for spec in specs_of(study, run.seed, asked_of(asked))]
+        alone = len(self.trials) == 1
+        self.running: Iterator[Any] = self.trials[0].epochs() if alone else together(self.trials)
+        self.per_step = max(1, -(-self.trials[0].n_epochs // run.search.reports))
+
+    def _end(self) -> None:
+        for trial in self.trials:
+            trial.method.close()
+
+    def step(self) -> dict[str, Any]:
+        with notices(self.notices.append):
+            for _ in range(self.per_step):
+                if next(self.running, None) is None:
+                    break
+        scores = [order(trial.best) for trial in self.trials if trial.best and not trial.diverged]
+        score, closeness = max(scores, default=(float("-inf"), float("-inf")))
+        return {
+            "score": score,
+            "closeness": closeness,
+            "epoch": max(trial.epoch for trial in self.trials),
+            "rows": [trial.row() for trial in self.trials],
+            "losses": [trial.loss for trial in self.trials],
+            "notices": self.notices,
+            "done": all(trial.finished for trial in self.trials),
+        }
+
+    def cleanup(self) -> None:
+        self._end()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: an interrupted trial is short and starts again from its seed, which gives the same row."""
