@@ -9,7 +9,8 @@ Here the teacher is frozen and pairs have no label. So the teacher's own cross-e
 fall away; its proxy, on its stored pooled last output (standardised over pair), learns from it and from the student's
 proxy as published. The teacher's most likely class stands in for the label: as the target that is left out, and in the
 student's cross-entropy. Of two classes one is no target, so that nothing passes between the proxies: what remains is
-learning from the teacher's most likely class. Proxies are two linear layers with a leaky ReLU, and are thrown away.
+learning from the teacher's most likely class. Proxies are two linear layers with a leaky ReLU, and are thrown away. The
+released code differs: it keeps the target among the classes with a logit of 0, and its proxies normalise batches.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,9 @@
 Features of different architectures do not compare; decisions do. So the student has a head at the end of every stage,
 and each meets the teacher in logit space. The target class is enhanced by how sure the teacher is of it; for the label,
 which the published loss reads as the target, the teacher's most likely class stands in. Stages are equal parts of the
-new encoder's blocks; their heads are linear on pooled outputs, and all but the last one are thrown away.
+new encoder's blocks; their heads are linear on pooled outputs, and all but the last one are thrown away. The released
+code differs: other classes are raised to gamma, too, and 1 of the target's weight is left to a cross-entropy with the
+label, which the last head alone has.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,6 +19,7 @@ from tests.conftest import changed
 from tests.test_closed_form import POINTS
 from tests.test_students import ADAPTS, STUDENTS
 from tests.test_transfer import BRIDGE, KD
+from tests.test_translate import POINT as TRANSLATE
 
 META = torch.device("meta")
 aten = torch.ops.aten
@@ -64,7 +65,13 @@ def on_meta(task: Task, monkeypatch: pytest.MonkeyPatch) -> OnMeta:
     return OnMeta(task)
 
 
-OPTIONS: dict[str, dict[str, Any]] = {"bridge": BRIDGE, "oracle_finetune": {"epochs": 1}, **STUDENTS, **POINTS}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "bridge": BRIDGE,
+    "oracle_finetune": {"epochs": 1},
+    "translate": TRANSLATE,
+    **STUDENTS,
+    **POINTS,
+}
 
 
 @pytest.mark.parametrize(
