@@ -31,7 +31,22 @@ class Options(MethodOptions):
     learning_rate: float | None = option(None, "of Adam", gt=0)
     epochs: int = option(40, "passes over the pair split", ge=1)
     batch_size: int = option(16, "windows a step", ge=1)
-    init: Literal["rand", "randreal"] = option("rand", "prototypes: standard normal | real tokens of the block entered")
+    init: Literal["rand", "randreal", "regression"] = option(
+        "rand",
+        "prototypes: standard normal | real tokens of the block entered | the best linear map of the bridge's rank",
+    )
+    objective: Literal["published", "decision", "pooled", "both"] | None = option(
+        None,
+        "published: loss at loss_at | decision: the teacher's soft decision, through blocks and head | pooled: the "
+        "teacher's pooled last block | both of these",
+    )
+    temperature: float = option(2.0, "that softens both decisions", gt=0)
+    pooled_weight: float = option(1.0, "of pooled features beside the decision, or alone", gt=0)
+    weight_decay: float = option(0.0, "of AdamW; 0: Adam", ge=0, lt=1)
+    dropout: float = option(0.0, "of input features, in training", ge=0, lt=1)
+    mixing: float = option(0.0, "of pairs: parameter of mixup's beta distribution; 0: none", ge=0)
+    averaging: bool = option(False, "predict by the mean of the weights of the second half of the epochs")
+    standardise: bool = option(False, "inputs, over pair; folded into the bridge when it is trained")
     loss: Literal["cosine", "mse", "l1", "infonce"] = option("cosine", "between what comes out and what should")
     loss_at: Literal["last_layer", "bridge_output"] = option(
         "last_layer", "behind the old model's blocks | in front of them"
@@ -43,7 +58,10 @@ class Options(MethodOptions):
     compile: bool = option(False, "torch.compile the old model's blocks")
     autocast: Literal["none", "bfloat16"] = option("none", "precision of the old model's blocks")
 
-    shared: ClassVar[tuple[str, ...]] = ("input", "output", "batch_size", "epochs", "loss", "loss_at", "layout")
+    shared: ClassVar[tuple[str, ...]] = (
+        *("input", "output", "batch_size", "epochs", "loss", "loss_at", "layout", "objective", "temperature"),
+        *("pooled_weight", "weight_decay", "dropout", "mixing", "averaging", "standardise"),
+    )
 
     @property
     def trained_together(self) -> int:
@@ -83,7 +101,7 @@ class Options(MethodOptions):
 
 
 # The released hyperparameters, by experiment (method.md of the paper's release: six directions).
-PAPER: Mapping[str, Mapping[str, Any]] = {
+_RELEASED: Mapping[str, Mapping[str, Any]] = {
     "wesad_ppg2ecg": {"input": 7, "output": 11, "rank": 32, "prototypes": 50, "learning_rate": 1e-4, "epochs": 50},
     "wesad_ecg2ppg": {"input": 4, "output": 2, "rank": 8, "prototypes": 150, "learning_rate": 1e-6, "epochs": 100},
     "isruc_eeg2ecg": {"input": 7, "output": 2, "rank": 32, "prototypes": 300, "learning_rate": 1e-5, "epochs": 50},
@@ -99,6 +117,9 @@ PAPER: Mapping[str, Mapping[str, Any]] = {
     },
     "fog_emg2eeg": {"input": 6, "output": 10, "rank": 8, "prototypes": 50, "learning_rate": 1e-4, "epochs": 100},
 }
+PAPER: Mapping[str, Mapping[str, Any]] = {
+    name: {"objective": "published", **point} for name, point in _RELEASED.items()
+}
 
 
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -112,6 +133,7 @@ def space(trial: "optuna.Trial", blocks: Blocks) -> None:
     A rank above the width of what is mapped, or many more prototypes than there are dimensions, add nothing. Full-size
     blocks are trained through at the published rates, which are too slow for small ones.
     """
+    trial.suggest_categorical("objective", ["published", "decision", "pooled", "both"])
     trial.suggest_int("input", 0, blocks.new - 1)
     trial.suggest_categorical("output", [*range(blocks.old), "head"])
     trial.suggest_categorical("rank", [rank for rank in RANKS if rank <= blocks.new_width])

@@ -90,7 +90,7 @@ def test_sizes_are_those_of_the_methods_that_are_made(small, task):
     sizes = registry.get("bridge").sizes(task.old, task.new, task.n_classes, space)
     assert [size.where for size in sizes] == [*(f"into block {j}" for j in range(task.old.n_blocks)), "into the head"]
     for size, output in zip(sizes, [*range(task.old.n_blocks), "head"], strict=True):
-        fixed = {"input": 1, "output": output, "rank": 4, "prototypes": 8, "learning_rate": 1e-3}
+        fixed = {"objective": "pooled", "input": 1, "output": output, "rank": 4, "prototypes": 8, "learning_rate": 1e-3}
         made = registry.get("bridge")(task, registry.options_of("bridge", fixed), 0)
         assert size.least == size.most == made.trainable_parameters
     fixed = {"temperature": 1.0, "learning_rate": 1e-3, "batch_size": 8, "adapt": "full"}

@@ -251,7 +251,9 @@ def test_a_study_of_full_size_encoders_travels_with_the_experiment():
     """Tune pickles what it asks; HuBERT-ECG's weight norm cannot be."""
     dataset = MODELS["wesad"]
     shapes = Shapes(dataset["ppg"].build(), dataset["ecg"].build(), 3)
-    asked = SearchStudy(configure(["experiment=wesad_ppg2ecg"]), STUDY, {}, shapes, {})
+    config = configure(["experiment=wesad_ppg2ecg"])
+    fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
+    asked = SearchStudy(config, STUDY, fixed, shapes)
     assert cloudpickle.loads(cloudpickle.dumps(StudiesSearcher([asked])))
 
 

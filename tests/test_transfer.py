@@ -17,6 +17,7 @@ from benchmark.registry import configure
 
 BRIDGE = {
     "position": "searched",
+    "objective": "published",
     "input": 1,
     "output": 1,
     "rank": 4,

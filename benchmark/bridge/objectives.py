@@ -1,12 +1,12 @@
 """What a bridge is trained for: the distance of what comes out from what should, and what keeps its first steps sane.
 
-Shapes: B windows of a batch; outputs and targets have any further dimensions.
+Shapes: B windows of a batch; outputs and targets have any further dimensions, D features of a pooled output.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.bridge.network import PrototypeBridge
@@ -35,6 +35,35 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "infonce": infonce,
 }
+
+
+def on_pooled(
+    head: nn.Linear, decision: float, pooled: float, temperature: float, variance: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss of pooled outputs (B, D) of the old model's last block, against the teacher's own.
+
+    Parameters
+    ----------
+    decision : weight of T^2 KL(teacher || bridge) of what the frozen head says of both, softened by T = ``temperature``
+        (Hinton et al., 2015, arXiv 1503.02531).
+    pooled : weight of the mean squared error, in units of the ``variance`` of the teacher's features.
+    """
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        total = output.new_zeros(())
+        if decision:
+            said, taught = (F.log_softmax(head(one) / temperature, -1) for one in (output, target))
+            divergence = (taught.exp() * (taught - said)).sum(-1).mean()  # kl_div has no batching rule
+            total = total + decision * temperature**2 * divergence
+        if pooled:
+            total = total + pooled * F.mse_loss(output, target) / variance
+        return total
+
+    return loss
+
+
+OBJECTIVES: dict[str, tuple[float, float]] = {"decision": (1.0, 0.0), "pooled": (0.0, 1.0), "both": (1.0, 1.0)}
+"""Weights of the decision and of the pooled features, where it is not the published objective."""
 
 
 def rescale_large_gradients(bridge: PrototypeBridge, most: float = MOST_GRADIENT) -> None:

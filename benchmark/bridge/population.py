@@ -47,7 +47,9 @@ class Population:
         # A (K, r, D_new), B (K, P T, r), prototypes (K, D_old, P) of K members.
         self.stacked = [torch.stack(tensors).requires_grad_() for tensors in zip(*padded, strict=True)]
         # Adam's step is proportional to its rate: at a rate of 1, then as far as each member's own goes.
-        self.optimizer = torch.optim.Adam(self.stacked, lr=1.0, fused=True)
+        decay = self.first.options.weight_decay
+        kind = torch.optim.AdamW if decay else torch.optim.Adam
+        self.optimizer = kind(self.stacked, lr=1.0, weight_decay=decay, fused=True)
         rates = [member.learning_rate for member in members]
         self.rates = self.stacked[0].new_tensor(rates)[:, None, None]
         self.losses = torch.vmap(self.first.loss)
@@ -64,10 +66,9 @@ class Population:
         totals, steps = self.rates.new_zeros(len(self.members)), 0
         orders = torch.stack([torch.randperm(n, generator=member.generator) for member in self.members])
         for rows in orders.split(first.options.batch_size, dim=1):
-            entered, last = first.through(self._outputs(first.x[rows]))
-            output = entered if first.options.loss_at == "bridge_output" else last
-            outputs = output.view(*rows.shape, *output.shape[1:])
-            losses = self.losses(outputs, first.target[rows].to(outputs))
+            x, target = self._perturbed(first.x[rows], first.target[rows].to(first.x))
+            output = first.compared(self._outputs(x))
+            losses = self.losses(output.view(*rows.shape, *output.shape[1:]), target)
             self.optimizer.zero_grad()
             losses.sum().backward()
             self._rescale_large_gradients()
@@ -75,6 +76,15 @@ class Population:
             totals, steps = totals + losses.detach(), steps + 1
         self._hand_out()
         return [Epoch(total / steps, steps, n) for total in totals.tolist()]
+
+    def _perturbed(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(K, B, ...), each member's as it would be alone."""
+        options = self.first.options
+        if not options.dropout and not options.mixing:
+            return x, target
+        found = [member.perturbed(x[k], target[k]) for k, member in enumerate(self.members)]
+        xs, targets = zip(*found, strict=True)
+        return torch.stack(xs), torch.stack(targets)
 
     def _rescale_large_gradients(self, most: float = MOST_GRADIENT) -> None:
         """``rescale_large_gradients``, for each member by itself."""
@@ -98,3 +108,4 @@ class Population:
         for k, member in enumerate(self.members):
             for p, stacked in zip(member.bridge.parameters(), self.stacked, strict=True):
                 p.copy_(stacked[k, : p.shape[0], : p.shape[1]])
+            member.end_epoch()

@@ -4,7 +4,7 @@ Shapes: B windows of a batch, D features, T tokens. Positions as in the paper: t
 *output* of block i and enters the old one at the *input* of block j; j = ``head`` enters the teacher's linear head.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from benchmark.bridge import positions
+from benchmark.bridge.initialisation import MOST_WINDOWS, real_inputs, real_tokens, regress
 from benchmark.bridge.layout import entered_block, entered_shape, to_block_input
-from benchmark.bridge.network import PrototypeBridge, count_parameters
-from benchmark.bridge.objectives import LOSSES, rescale_large_gradients
+from benchmark.bridge.network import PrototypeBridge, count_parameters, standardised
+from benchmark.bridge.objectives import LOSSES, OBJECTIVES, on_pooled, rescale_large_gradients
 from benchmark.bridge.population import Population
+from benchmark.bridge.regularisation import Averaging, Perturbation
 from benchmark.common.store import Rows
 from benchmark.encoders.base import Encoder
 from benchmark.frozen.task import Task
@@ -54,12 +56,14 @@ class Bridge(Method):
         ),
         Column("rank", "int", "of the prototypes' weights", "Rank"),
         Column("prototypes", "int", "token vectors that its output is made of", "Prototypes"),
+        Column("objective", "str", "what it is trained for: the published loss, the teacher's decision", "Objective"),
     )
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {"positions": positions.COLUMNS}
 
     @classmethod
     def reads_last_tokens(cls, options: Options) -> bool:
-        return options.loss_at == "last_layer" and options.output != "head"
+        published = options.objective in (None, "published")
+        return published and options.loss_at == "last_layer" and options.output != "head"
 
     @classmethod
     def preselects(cls, options: Options) -> bool:
@@ -73,7 +77,8 @@ class Bridge(Method):
 
     @classmethod
     def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:
-        widths = [new.shape_at(i + 1)[1] for i in space["input"]]
+        # Standardised inputs have a constant beside them.
+        widths = [new.shape_at(i + 1)[1] + offset for i in space["input"] for offset in {*space["standardise"]}]
         found = []
         for output in space["output"]:
             tokens, d_old = entered_shape(old, entered_block(old, output))
@@ -104,26 +109,35 @@ class Bridge(Method):
         assert options.rank is not None
         assert options.prototypes is not None
         assert options.learning_rate is not None
+        assert options.objective is not None
         self.task, self.options, self.learning_rate = task, options, options.learning_rate
         self.old, self.head = task.old, task.head
         self.i, self.j = options.input, entered_block(task.old, options.output)
         self.n_epochs = options.epochs
         self.generator = torch.Generator().manual_seed(seed)
         tokens, d_old = entered_shape(self.old, self.j)
-        d_new = task.new.shape_at(self.i + 1)[1]
-        self.bridge = PrototypeBridge(d_new, tokens, d_old, options.rank, options.prototypes, self.generator)
+        x = task.pooled("new", "pair", self.i + 1)
+        self.moments = x.mean(0), x.std(0).clamp_min(1e-6 * float(x.std(0).max()))
+        self.x = self._as_taken(x)
+        self.bridge = PrototypeBridge(self.x.shape[1], tokens, d_old, options.rank, options.prototypes, self.generator)
         if options.init == "randreal":
-            self.bridge.set_prototypes(self._real_tokens(options.prototypes))
+            self.bridge.set_prototypes(real_tokens(task, self.j, options.prototypes, len(x), self.generator))
         self.bridge.to(task.device, task.new.dtype)
-        self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=options.learning_rate, fused=True)
-        self.loss = LOSSES[options.loss]
+        if options.init == "regression":
+            windows = torch.arange(len(x))[:: -(-len(x) // MOST_WINDOWS)]
+            regress(self.bridge, self.x[windows], real_inputs(task, self.j, windows))
+        self.optimizer = adam(self.bridge.parameters(), options.learning_rate, options.weight_decay)
         self.precision = AUTOCAST.get(options.autocast)
         self.tail = self._tail()
-        self.x = task.pooled("new", "pair", self.i + 1)
+        self.on_pooled = options.objective != "published"
         self.target = self._targets()
+        self.loss = self._loss()
+        self.perturbed = Perturbation(options.dropout, options.mixing, seed)
+        self.averaging = Averaging(self.bridge, self.n_epochs) if options.averaging else None
         self.trainable_parameters = sum(p.numel() for p in self.bridge.parameters())
         self.stored_parameters = (
-            self.trainable_parameters
+            sum(p.numel() for p in self._folded().parameters())
+            + (options.rank if options.standardise else 0)
             + embed_parameters(task.new)
             + block_parameters(task.new, 0, self.i + 1)
             + block_parameters(self.old, self.j, self.old.n_blocks)
@@ -142,34 +156,51 @@ class Bridge(Method):
 
         return torch.compile(tail, dynamic=False) if self.options.compile and not self.at_head else tail
 
+    def _as_taken(self, x: Tensor) -> Tensor:
+        """Pooled features of the new model (B, D_new) as the bridge takes them."""
+        return standardised(x, *self.moments) if self.options.standardise else x
+
+    def _folded(self) -> PrototypeBridge:
+        """What a device runs, which takes pooled features as they are."""
+        current = self.current
+        return current.folded(*self.moments) if self.options.standardise else current
+
+    @property
+    def current(self) -> PrototypeBridge:
+        """The bridge that predicts: the one that is trained, or the mean of its weights."""
+        found = self.averaging.current if self.averaging else self.bridge
+        assert isinstance(found, PrototypeBridge)
+        return found
+
+    def _loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        if not self.on_pooled:
+            return LOSSES[self.options.loss]
+        assert isinstance(self.target, Tensor)
+        decision, pooled = OBJECTIVES[self.options.objective or ""]
+        weight, variance = pooled * self.options.pooled_weight, float(self.target.var(0).mean())
+        return on_pooled(self.head, decision, weight, self.options.temperature, variance)
+
     def _targets(self) -> Tensor | Rows:
-        if self.at_head:
-            return self.task.pooled("old", "pair", self.j)
+        if self.at_head or self.on_pooled:
+            return self.task.pooled("old", "pair", self.old.n_blocks)
         if self.options.loss_at == "bridge_output":
             return self.task.block_input("pair", self.j)
         return self.task.last("pair")
 
-    def _real_tokens(self, prototypes: int) -> Tensor:
-        """``prototypes`` token vectors drawn from real inputs of block j on the pair split, (P, D_old)."""
-        if self.at_head:
-            tokens = self.task.pooled("old", "pair", self.j)
-            return tokens[torch.randint(len(tokens), (prototypes,), generator=self.generator)].cpu()
-        inputs = self.task.block_input("pair", self.j)
-        window = torch.randint(len(inputs), (prototypes,), generator=self.generator)
-        tokens = self.old.to_tokens(inputs[window])
-        token = torch.randint(tokens.shape[1], (prototypes,), generator=self.generator)
-        return tokens[torch.arange(prototypes), token]
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What enters the old model, and what comes out of its last block (pooled at the head)."""
-        return self.through(self.bridge(x))
+    def compared(self, output: Tensor) -> Tensor:
+        """What the loss compares, from a bridge's output (B, D_old, T)."""
+        entered, last = self.through(output)
+        if self.on_pooled:
+            return last if self.at_head else self.old.pool(last)
+        return entered if self.options.loss_at == "bridge_output" else last
 
     def through(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from a bridge's output (B, D_old, T)."""
+        """What enters the old model, and what comes out of its last block (pooled at the head), from a bridge's output
+        (B, D_old, T)."""
         if self.at_head:
             return output.squeeze(-1), output.squeeze(-1)
         entered = to_block_input(self.old, output, self.options.layout)
-        if self.options.loss_at == "bridge_output" and torch.is_grad_enabled():
+        if self.options.loss_at == "bridge_output" and not self.on_pooled and torch.is_grad_enabled():
             return entered, entered
         if self.precision is None:
             return entered, self.tail(entered)
@@ -180,36 +211,42 @@ class Bridge(Method):
         total, steps = self.x.new_zeros(()), 0
         order = torch.randperm(len(self.x), generator=self.generator)
         for batch in order.split(self.options.batch_size):
-            entered, last = self._forward(self.x[batch])
-            output = entered if self.options.loss_at == "bridge_output" else last
-            loss = self.loss(output, self.target[batch].to(output))
+            x, target = self.perturbed(self.x[batch], self.target[batch].to(self.x))
+            loss = self.loss(self.compared(self.bridge(x)), target)
             self.optimizer.zero_grad()
             loss.backward()
             rescale_large_gradients(self.bridge)
             self.optimizer.step()
             total, steps = total + loss.detach(), steps + 1
+        self.end_epoch()
         return Epoch(float(total) / steps, steps, len(self.x))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        last = self._forward(x)[1]
+    def end_epoch(self) -> None:
+        """All pairs have been seen once more."""
+        if self.averaging:
+            self.averaging.end_epoch()
+
+    def _logits(self, bridge: PrototypeBridge, x: Tensor) -> Tensor:
+        last = self.through(bridge(x))[1]
         return self.head(last if self.at_head else self.old.pool(last))
 
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:
-        x = self.task.pooled("new", split, self.i + 1)
-        return torch.cat([self._logits(part) for part in x.split(64)])
+        x = self._as_taken(self.task.pooled("new", split, self.i + 1))
+        return torch.cat([self._logits(self.current, part) for part in x.split(64)])
 
     @torch.no_grad()
     def predict(self, windows: np.ndarray) -> Tensor:
         new = self.task.new
         hidden = new.run(new.embed(new.inputs(windows)), 0, self.i + 1)
-        return self._logits(new.pool(hidden))
+        return self._logits(self._folded(), new.pool(hidden))
 
     def state(self) -> dict[str, Tensor]:
-        return copied(self.bridge)
+        return copied(self.current)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.bridge.load_state_dict(state)
+        self.averaging = None  # what was averaged is in the state
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -218,4 +255,12 @@ class Bridge(Method):
             "bridge_position": f"{self.i} → {'head' if self.at_head else self.j}",
             "rank": self.options.rank,
             "prototypes": self.options.prototypes,
+            "objective": self.options.objective,
         }
+
+
+def adam(parameters: Iterable[Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Adam:
+    """Adam, or with a decay of weights AdamW (Loshchilov and Hutter, 2019)."""
+    if weight_decay:
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)

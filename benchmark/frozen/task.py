@@ -83,13 +83,14 @@ class Task:
 
     def inner(self, fold: int, folds: int) -> "Task":
         """The same task where one of so many folds over the subjects of pair and val is val, and the others pair."""
-        return self._split_as(inner_splits(self.split, self.data.subject, folds, self.config.seed)[fold])
+        return self.on(inner_splits(self.split, self.data.subject, folds, self.config.seed)[fold])
 
     def development(self) -> "Task":
         """The same task where all windows of pair and val are pair."""
-        return self._split_as(development(self.split))
+        return self.on(development(self.split))
 
-    def _split_as(self, split: Split) -> "Task":
+    def on(self, split: Split) -> "Task":
+        """The same frozen models on other windows."""
         _ = self.head, self.new
         other = copy.copy(self)
         other.split = split

@@ -53,7 +53,7 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
     hidden = method.old.from_tokens(torch.randn(size, *method.old.shape_at(method.j)))
     evaluating = {
         "tail": torch.no_grad()(partial(method.tail, hidden)),
-        STORE: torch.no_grad()(partial(method._logits, method.x)),
+        STORE: torch.no_grad()(partial(method._logits, method.bridge, method.x)),
         "plain": partial(plain.evaluate, *inputs),
     }
     as_long = {"tail": Comparison("x as long"), "floor": Comparison("x as long", MOST_OF_FLOOR)}
