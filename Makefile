@@ -9,7 +9,7 @@ SOURCES := benchmark search_spaces baselines analysis tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark tables perf test test-slow lint format clean
+.PHONY: help setup benchmark tables perf choice test test-slow lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ tables: setup ## write and print the tables of results/EXPERIMENT again
 
 perf: setup ## time the bridge at full size against the plain loop; some 20 minutes
 	@$(BIN)/python -m benchmark.perf
+
+choice: setup ## what the ways to choose a configuration are worth, on simulated people; some 20 minutes
+	@$(BIN)/python -m benchmark.perf.choice
 
 test: setup ## run all but the slow tests, in WORKERS processes; within 10 minutes on two cores
 	$(PYTEST) -m "not slow"
