@@ -1,8 +1,9 @@
-"""Writers of small recordings in the formats of the published data sets, byte for byte where no library writes them."""
+"""Writers of small recordings in the formats of the published data sets, byte for byte where no library writes them;
+and what damages them."""
 
 import io
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,3 +145,68 @@ def write_fog(file: Path, columns: Mapping[int, np.ndarray], label: np.ndarray) 
         time = f"10:{seconds // 60:02d}:{seconds % 60:02d}.{milliseconds:03d}"
         rows.append(",".join([str(k), time, *(f"{value:.6g}" for value in row[2:60]), str(int(row[60]))]))
     file.write_text("\n".join(rows) + "\n")
+
+
+# -- Stress-Predict -------------------------------------------------------------------------------------------------
+
+
+def write_e4(file: Path, start: float, rate: float, values: np.ndarray, digits: int = 6) -> None:
+    """A text of the Empatica E4: start, rate and a sample a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{start:.6f}\n{rate:.6f}\n" + "".join(f"{value:.{digits}f}\n" for value in values))
+
+
+def write_seconds(file: Path, rows: Sequence[tuple[int, float, int]]) -> None:
+    """Labels by the second: (participant, Unix time, label) with rates that nobody reads."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{who},{60 + k % 40},{12.5 + k % 3},{time},{label}\n" for k, (who, time, label) in enumerate(rows)]
+    file.write_text("Participant,HR,respr,Time(sec),Label\n" + "".join(lines))
+
+
+# -- TROIKA ---------------------------------------------------------------------------------------------------------
+
+
+def write_troika(root: Path, run: str, signals: np.ndarray, rates: np.ndarray, compressed: bool = True) -> None:
+    """One run: ``signals`` (6, T) at 125 Hz, ``rates`` (n,) of the windows of 8 s every 2 s."""
+    root.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(root / f"DATA_{run}.mat", {"sig": signals}, do_compression=compressed)
+    scipy.io.savemat(root / f"REF_{run}.mat", {"BPM0": rates[:, None]}, do_compression=compressed)
+
+
+# -- damage ---------------------------------------------------------------------------------------------------------
+
+Damage = tuple[str, Callable[[Path], None]]
+
+
+def put(name: str, content: bytes | str) -> Callable[[Path], None]:
+    """Replace a file."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    return lambda root: (root / name).write_bytes(data) and None
+
+
+def patched(name: str, original: bytes, at: int, replacement: bytes) -> Callable[[Path], None]:
+    return put(name, original[:at] + replacement + original[at + len(replacement) :])
+
+
+def cut_short(name: str, original: bytes, n: int, last: int | None = None) -> Iterator[Damage]:
+    """The first so many bytes of a file, from none to all but one."""
+    for size in np.unique(np.linspace(0, (last or len(original)) - 1, n).astype(int)):
+        yield f"{name} cut to {size} bytes", put(name, original[:size])
+
+
+def foreign(name: str) -> Iterator[Damage]:
+    """Files of something else."""
+    noise = np.random.default_rng(0).bytes(5000)
+    for what, content in {
+        "nothing": b"",
+        "noise": noise,
+        "zeros": bytes(5000),
+        "spaces": b" " * 5000,
+        "lines": b"\n" * 5000,
+        "HTML": b"<html><body>404 Not Found</body></html>",
+        "HDF5": b"\x89HDF\r\n\x1a\n" + noise,
+        "ZIP": b"PK\x03\x04" + noise,
+        "UTF-16": "0\n1\n".encode("utf-16") * 500,
+        "JSON": b'{"signal": [1, 2, 3]}',
+    }.items():
+        yield f"{name} holds {what}", put(name, content)

@@ -19,6 +19,7 @@ from benchmark.data.base import Dataset, SubjectWindows
 from benchmark.data.simulated import Simulated
 from benchmark.data.splits import make_splits
 from benchmark.errors import InputError, RunError
+from benchmark.registry import configure
 
 SMALL = {"subjects": 4, "condition_seconds": 30}
 
@@ -31,7 +32,7 @@ def test_every_data_set_is_one_file_with_its_options_beside_it(name: str):
     assert kind.licence
     assert kind.citation
     assert kind.how_to_get
-    assert set(kind.modalities) <= {"eeg", "ecg", "ppg", "emg"}
+    assert set(kind.modalities) <= {"eeg", "ecg", "ppg", "emg", "eda"}
     assert registry.options_class(name) is kind.Options
     options = registry.options_of(name)
     assert options == kind.Options()
@@ -44,8 +45,23 @@ def test_every_data_set_is_one_file_with_its_options_beside_it(name: str):
     assert make_splits(subject, options.split, seed=0)
 
 
+PAGES = Path(__file__).parents[1] / "docs" / "datasets"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_cites_what_its_reader_cites_and_an_experiment_of_each_direction_is_there(page: Path):
+    kind, text = registry.dataset_class(page.stem), page.read_text()
+    for fact in re.findall(r"10\.\d{4,}/[^\s;,]+", kind.citation) + re.findall(r"https://[^\s;,]+", kind.how_to_get):
+        assert fact in text
+    assert kind.licence.partition(";")[0] in text
+    for experiment in re.findall(r"`(\w+_\w+2\w+)`", text):
+        loaded = configure([f"experiment={experiment}"])
+        assert loaded.data.name == page.stem
+        assert experiment.endswith(f"_{loaded.old.modality}2{loaded.new.modality}")
+
+
 def test_only_data_sets_are_found():
-    assert registry.names() == ("eegmat", "fog", "isruc", "simulated", "wesad")
+    assert registry.names() == ("eegmat", "fog", "isruc", "simulated", "stress_predict", "troika", "wesad")
     assert not registry.NOT_DATASETS & set(registry.names())
     assert registry.dataset_class("simulated") is Simulated
 

@@ -16,8 +16,10 @@ from benchmark.data import inspection, registry
 from benchmark.data.__main__ import main
 from benchmark.data.eegmat import EEGMAT
 from benchmark.data.fog import FOG
+from benchmark.data.stress_predict import LABELS, StressPredict
 from benchmark.errors import InputError
 from tests import test_datasets_eegmat as eegmat
+from tests import test_datasets_stress_predict as stress
 from tests.formats import ISRUC_EEG, write_fog, write_isruc
 
 
@@ -129,6 +131,7 @@ def test_all_subjects_that_cannot_be_read_are_named_at_once(tmp_path: Path, caps
         (["check", "fog", "split.kind=kfolds"], "data.split.kind=kfolds cannot be used; give one of subjects, kfold"),
         (["check", "fog", "seconds=x"], "data.seconds=x cannot be used; give a number of at least 0.5"),
         (["fetch", "wesad"], "data set wesad cannot be fetched by a program: WESAD, https://"),
+        (["fetch", "troika"], "data set troika cannot be fetched by a program: the author's page, https://"),
         (["fetch", "simulated"], "nothing to get: it is computed"),
     ],
 )
@@ -226,6 +229,23 @@ def test_a_publisher_out_of_reach_is_said_with_what_to_do(published: tuple[str, 
         InputError, match=r"cannot be downloaded \(ConnectionError\); get the files by hand from Mendeley"
     ):
         FOG.fetch(tmp_path, "http://127.0.0.1:9")
+
+
+def test_stress_predict_is_downloaded_as_its_reader_takes_it(published: tuple[str, Path], tmp_path: Path):
+    url, source = published
+    stress.make(source)
+    for k in range(2, 36):  # everyone but the first, who has no labels
+        for name in ("BVP.csv", "EDA.csv"):
+            (source / "Raw_data" / f"S{k:02d}").mkdir(exist_ok=True)
+            (source / "Raw_data" / f"S{k:02d}" / name).touch()
+    StressPredict.fetch(tmp_path / "stress", url)
+    fetched = [file.relative_to(tmp_path / "stress") for file in (tmp_path / "stress").rglob("*.csv")]
+    assert len(fetched) == 1 + 34 * 2
+    assert Path(LABELS) in fetched
+    assert len(stress.stress(tmp_path / "stress").read("S13").label) == 18
+    (source / LABELS).unlink()
+    with pytest.raises(InputError, match=r"binary.csv: cannot be downloaded \(404.*by hand from GitHub, https"):
+        StressPredict.fetch(tmp_path / "again", url)
 
 
 class Mendeley(http.server.BaseHTTPRequestHandler):

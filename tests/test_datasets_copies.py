@@ -11,9 +11,21 @@ import pytest
 from benchmark.data import cache, registry
 from benchmark.data.__main__ import main as command
 from benchmark.data.leakage import copied, window_digests
+from benchmark.data.stress_predict import LABELS
 from benchmark.errors import InputError
 from tests import test_datasets_eegmat as eegmat
-from tests.formats import ISRUC_EEG, wesad_content, write_fog, write_isruc, write_isruc_labels, write_wesad
+from tests import test_datasets_stress_predict as stress
+from tests import test_datasets_troika as troika
+from tests.formats import (
+    ISRUC_EEG,
+    wesad_content,
+    write_fog,
+    write_isruc,
+    write_isruc_labels,
+    write_seconds,
+    write_troika,
+    write_wesad,
+)
 
 
 class Case(NamedTuple):
@@ -50,6 +62,15 @@ def write_task(root: Path, k: int) -> None:
     write_fog(root / "FilteredData" / f"00{k + 1}" / "task_1.txt", columns, np.repeat([0, 1], [1700, 800]))
 
 
+def write_wrist(root: Path, k: int) -> None:
+    rows = [row for number in range(k + 1) for row in stress.write(root, f"S{number + 2:02d}", number, hours=0)]
+    write_seconds(root / LABELS, rows)
+
+
+def write_run(root: Path, k: int) -> None:
+    write_troika(root, f"0{k + 1}_TYPE02", troika.run(k), troika.RATES)
+
+
 CASES = {
     "eegmat": Case(
         {},
@@ -74,6 +95,18 @@ CASES = {
         write_task,
         {"FilteredData/001/task_1.txt": "FilteredData/003/task_1.txt"},
         "001/task_1 of 001 and 003/task_1 of 003 have equal windows of eeg, .* move the files",
+    ),
+    "stress_predict": Case(
+        stress.SHORT,
+        write_wrist,
+        {"Raw_data/S02/BVP.csv": "Raw_data/S04/BVP.csv"},
+        r"S02 of S02 and S04 of S04 have equal windows of ppg, .*data\.exclude=\[S04\]",
+    ),
+    "troika": Case(
+        {},
+        write_run,
+        {"DATA_01_TYPE02.mat": "DATA_03_TYPE02.mat"},
+        r"DATA_01_TYPE02 of S01 and DATA_03_TYPE02 of S03 have equal windows of ecg, .*data\.exclude=\[S03\]",
     ),
 }
 

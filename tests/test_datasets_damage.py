@@ -13,9 +13,16 @@ import scipy.io
 from benchmark.data import cache, registry
 from benchmark.errors import InputError
 from tests import test_datasets_eegmat as eegmat
+from tests import test_datasets_stress_predict as stress
+from tests import test_datasets_troika as troika
 from tests import test_datasets_wesad as wesad
 from tests.formats import (
     ISRUC_EEG,
+    Damage,
+    cut_short,
+    foreign,
+    patched,
+    put,
     python2_pickle,
     wesad_content,
     write_edf,
@@ -24,43 +31,8 @@ from tests.formats import (
     write_isruc_labels,
 )
 
-Damage = tuple[str, Callable[[Path], None]]
 LEAST = 300
 LONGEST = 20.0  # seconds that one damaged input may take
-
-
-def put(name: str, content: bytes | str) -> Callable[[Path], None]:
-    """Replace a file."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    return lambda root: (root / name).write_bytes(data) and None
-
-
-def patched(name: str, original: bytes, at: int, replacement: bytes) -> Callable[[Path], None]:
-    return put(name, original[:at] + replacement + original[at + len(replacement) :])
-
-
-def cut_short(name: str, original: bytes, n: int, last: int | None = None) -> Iterator[Damage]:
-    """The first so many bytes of a file, from none to all but one."""
-    for size in np.unique(np.linspace(0, (last or len(original)) - 1, n).astype(int)):
-        yield f"{name} cut to {size} bytes", put(name, original[:size])
-
-
-def foreign(name: str) -> Iterator[Damage]:
-    """Files of something else."""
-    noise = np.random.default_rng(0).bytes(5000)
-    for what, content in {
-        "nothing": b"",
-        "noise": noise,
-        "zeros": bytes(5000),
-        "spaces": b" " * 5000,
-        "lines": b"\n" * 5000,
-        "HTML": b"<html><body>404 Not Found</body></html>",
-        "HDF5": b"\x89HDF\r\n\x1a\n" + noise,
-        "ZIP": b"PK\x03\x04" + noise,
-        "UTF-16": "0\n1\n".encode("utf-16") * 500,
-        "JSON": b'{"signal": [1, 2, 3]}',
-    }.items():
-        yield f"{name} holds {what}", put(name, content)
 
 
 # -- EDF, in EEGMAT's folder and as ISRUC's .rec --------------------------------------------------------------------
@@ -321,6 +293,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None], Callable[[
     "MATLAB and labels (ISRUC)": ("isruc", {}, make_isruc, damage_isruc),
     "pickle (WESAD)": ("wesad", {"seconds": 5, "stride": 1}, make_wesad, damage_wesad),
     "text (FOG)": ("fog", {"subjects": None}, make_fog, damage_fog),
+    "text (Stress-Predict)": ("stress_predict", stress.SHORT, stress.make, stress.damages),
+    "MATLAB (TROIKA)": ("troika", {}, troika.make, troika.damages),
 }
 
 

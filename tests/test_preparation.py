@@ -153,6 +153,17 @@ def test_windows_begin_at_their_second_after_the_change_of_rate():
     np.testing.assert_array_equal(windows[:, 1], -windows[:, 0])
 
 
+def test_rounding_never_puts_a_window_beyond_the_recording():
+    """15 s at 6.5 Hz are 97.5 samples: start and length may both be rounded up."""
+    starts = starts_of(30, 15, 15)
+    windows, _ = prepare_windows(np.arange(120.0)[None], 4, [{"resample_linear": 6.5}], starts, 15)
+    assert windows.shape == (2, 1, 98)
+    assert windows[1, 0, -1] == 119
+    label, pure = label_windows(np.repeat([0, 1], [97, 98]), 6.5, starts, 15, 0.98)
+    assert label.tolist() == [0, 1]
+    assert pure.all()
+
+
 def test_a_window_beyond_the_recording_is_refused():
     with pytest.raises(ValueError, match="leave the signal"):
         cut(np.zeros((1, 1000)), 100, np.array([0.5]), 10)

@@ -1,5 +1,6 @@
 """Self-supervised training: what it asks of an encoder, and that unseen subjects profit."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_the_seed_decides_the_weights_and_the_callers_random_state_is_left_alone
         states.append(encoder.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+
+def test_what_is_played_faster_is_pre_trained_as_if_it_had_been_recorded_so():
+    """EDA at 6.5 Hz against EMG of the same samples at the encoder's own 130 Hz."""
+    windows, states = some_windows("normwear"), []
+    for modality, rate in (("emg", 130.0), ("eda", 6.5)):
+        encoder = registry.build("normwear", replace(SIGNALS["normwear"], modality=modality, rate=rate))
+        pretrain(encoder, windows, SHORT, seed=0)
+        states.append(encoder.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    with pytest.raises(InputError, match=r"normwear takes 6\.5 Hz, the eda windows have 130 Hz"):
+        registry.build("normwear", replace(SIGNALS["normwear"], modality="eda"))
 
 
 def simulated_hearts(modality: str, subjects: range) -> tuple[np.ndarray, np.ndarray]:

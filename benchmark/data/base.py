@@ -135,8 +135,9 @@ class Dataset(ABC):
         for subject in kept:
             for file in self.files(subject):
                 if not file.is_file():
+                    what = "not a regular file" if file.exists() else "missing"
                     how = self.leave_out.format(subject.lstrip("0"))
-                    raise InputError(f"{file}: missing, subject {subject} needs it; add the file or {how}")
+                    raise InputError(f"{file}: {what}, subject {subject} needs it; add the file or {how}")
         return kept
 
     def spec(self, modality: str) -> SignalSpec:

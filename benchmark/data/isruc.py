@@ -17,13 +17,14 @@ from benchmark.config.options import option
 from benchmark.config.schema import DataOptions, SplitOptions
 from benchmark.data import fields
 from benchmark.data.base import Dataset, Published, Recording, Sensor
-from benchmark.data.formats import edf, mat
+from benchmark.data.formats import edf, mat, regular
 from benchmark.data.formats.edf import read_edf, read_header
 from benchmark.errors import InputError
 
 RATE = 200.0
 EPOCH_SECONDS = 30.0
 EPOCH_SAMPLES = 6000
+LARGEST_LABELS = 1 << 16  # bytes: a night has about 1000 epochs
 UNSIGNALLED = 30  # labels at the end that the extracted channels have no epoch for
 # Electrode and the ear or mastoid it is recorded against.
 EEG = {"F3": "2", "C3": "2", "O1": "2", "F4": "1", "C4": "1", "O2": "1"}
@@ -109,10 +110,9 @@ class ISRUC(Dataset):
 
 def read_labels(file: Path) -> np.ndarray:
     """The label of each epoch, int64 (n,), of a text with one a line; blank lines at the end are skipped."""
+    regular.size_of(file, LARGEST_LABELS)
     try:
         lines = file.read_text(encoding="ascii").rstrip().splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download it again") from None
     except (UnicodeDecodeError, OSError):
         raise InputError(f"{file}: not a text of labels; download it again") from None
     known = {str(code): code for code in STAGES}

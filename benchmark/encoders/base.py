@@ -48,6 +48,8 @@ class Encoder(nn.Module, ABC):
     modalities: ClassVar[tuple[str, ...]]
     rate: ClassVar[float]
     """Sampling rate in Hz that ``prepare`` wants; data sets resample to it."""
+    played: ClassVar[Mapping[str, float]] = {}
+    """Rate in Hz of modalities that are played to the encoder faster than they were recorded, as if at ``rate``."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     released: ClassVar[Mapping[str, ReleasedWeights]] = {}
     """Published weights by preset; a preset that is not here is trained by the user."""
@@ -67,10 +69,11 @@ class Encoder(nn.Module, ABC):
                 f"encoder {self.name} takes {' or '.join(self.modalities)}, the data set gives {signal.modality}; "
                 "choose an encoder for that modality"
             )
-        if signal.rate != self.rate:
+        rate = self.played.get(signal.modality, self.rate)
+        if signal.rate != rate:
             raise InputError(
-                f"encoder {self.name} takes {self.rate:g} Hz, the {signal.modality} windows have {signal.rate:g} Hz; "
-                f"set the data set's rate for {signal.modality} to {self.rate:g}"
+                f"encoder {self.name} takes {rate:g} Hz, the {signal.modality} windows have {signal.rate:g} Hz; "
+                f"set the data set's rate for {signal.modality} to {rate:g}"
             )
         self.signal = signal
         self.preset = preset

@@ -59,7 +59,7 @@ def pretrain(
     steps, device = options.steps, encoder.device
     n_views = min(options.views, -(-steps * size // len(windows)))  # no more than the steps get to see
     views = View.draw(len(windows), n_views, options.stretch, rng)
-    target = torch.from_numpy(targets(windows, views, encoder.signal.rate))
+    target = torch.from_numpy(targets(windows, views, encoder.rate))
     batches = _batches(len(windows), size, rng)
     losses = np.empty((steps, encoder.n_blocks))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -115,7 +115,7 @@ def _see(encoder: Encoder, windows: np.ndarray, options: PretrainingOptions, rng
     """Every block's output, for a part of each window."""
     n_tokens, most = encoder.shape_at(0)[0], options.tokens
     if not (n_tokens > most and takes_any_tokens(encoder)):
-        hidden_spans = hide(windows, options.masked, round(options.span_seconds * encoder.signal.rate), rng)
+        hidden_spans = hide(windows, options.masked, round(options.span_seconds * encoder.rate), rng)
         return encoder.block_outputs(encoder.prepare(hidden_spans).to(encoder.device))[1:]
     # Attention grows with the square of the tokens: a part of them is both the pretext and what makes it quick.
     hidden = encoder.embed(encoder.prepare(windows).to(encoder.device))

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmark.data.formats import regular
 from benchmark.errors import InputError
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
+
+LARGEST = 1 << 30  # bytes: a night of 20 channels at 200 Hz takes a quarter of it
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,9 @@ class EDFHeader:
         return self.header_bytes + self.n_records * self.record_bytes
 
 
-def read_header(file: Path) -> EDFHeader:
-    """The header of an EDF file; InputError where it is none."""
+def read_header(file: Path, largest: int = LARGEST) -> EDFHeader:
+    """The header of an EDF file; InputError where it is none, or has more than ``largest`` bytes."""
+    regular.size_of(file, largest)
     try:
         with file.open("rb") as stream:
             fixed = stream.read(256)
@@ -52,21 +56,19 @@ def read_header(file: Path) -> EDFHeader:
             rates = tuple(n / seconds for n in samples)
             sizes = int(fixed[236:244]), 2 * sum(samples), int(fixed[184:192])
             return EDFHeader(*sizes, tuple(labels), rates, tuple(ranged.tolist()))
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download it again") from None
     except (ValueError, OSError):
         raise InputError(f"{file}: not an EDF file; download it again") from None
 
 
-def read_edf(file: Path, channels: Sequence[str] | None = None) -> "BaseRaw":
-    """The recording through MNE, in V; InputError where the file is missing, no EDF, or not whole.
+def read_edf(file: Path, channels: Sequence[str] | None = None, largest: int = LARGEST) -> "BaseRaw":
+    """The recording through MNE, in V; InputError where the file is missing, no EDF, too large, or not whole.
 
     MNE pads or drops what is missing from a truncated file with a warning at most, so its size is held against its
     header first. ``channels`` are labels as in the header; None reads all. Any extension is taken.
     """
     import mne  # takes seconds, and the windows of most runs are in the cache
 
-    header, size = read_header(file), file.stat().st_size
+    header, size = read_header(file, largest), file.stat().st_size
     if size != header.file_bytes:
         raise InputError(
             f"{file}: {size} bytes, its header says {header.file_bytes}; it was cut short or changed, download it again"

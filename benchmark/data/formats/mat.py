@@ -6,17 +6,23 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from benchmark.data.formats import regular
 from benchmark.errors import InputError
 
+LARGEST = 1 << 30  # bytes: a night of 14 channels of doubles at 200 Hz takes two thirds of it
+TOP_LEVEL = (14, 15)  # types of element that a file is made of: a matrix, or a compressed one
 
-def variables(file: Path) -> list[str]:
+
+def variables(file: Path, largest: int = LARGEST) -> list[str]:
     """Names of what the file holds.
 
     Raises
     ------
     InputError
-        For a file that is missing, of another format or version, or not whole: its size is held against its elements'.
+        For a file that is missing, of another format or version, of more than ``largest`` bytes, or not whole: its size
+        is held against its elements'.
     """
+    size = regular.size_of(file, largest)
     try:
         with file.open("rb") as stream:
             header = stream.read(128)
@@ -25,18 +31,19 @@ def variables(file: Path) -> list[str]:
                 raise ValueError("no header of MATLAB 5")
             if header[124:126] in (b"\x00\x02", b"\x02\x00"):
                 raise NotImplementedError
-            end, size = 128, file.stat().st_size
+            end = 128
             while end < size:
                 stream.seek(end)
                 tag = stream.read(8)
                 if len(tag) < 8:
                     raise ValueError(f"it ends within an element, at byte {size}")
-                end += 8 + struct.unpack(f"{order}II", tag)[1]
+                kind, length = struct.unpack(f"{order}II", tag)
+                if kind not in TOP_LEVEL:
+                    raise ValueError(f"no element at byte {end}")
+                end += 8 + length
             if end != size:
                 raise ValueError(f"{size} bytes, its elements take {end}")
         return [name for name, _, _ in scipy.io.whosmat(file, appendmat=False)]
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; download it again") from None
     except NotImplementedError:
         raise InputError(
             f"{file}: a MATLAB file of version 7.3, the published ones are older; download it again"

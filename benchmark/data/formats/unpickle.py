@@ -16,8 +16,10 @@ from typing import IO, Any, ClassVar
 
 import numpy as np
 
+from benchmark.data.formats import regular
 from benchmark.errors import InputError
 
+LARGEST = 2 << 30  # bytes: a subject of WESAD takes about half of it
 # fmt: off
 OPCODES = frozenset({
     "PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP",
@@ -155,11 +157,10 @@ def load(file: Path, what: str) -> Any:
     InputError
         For a missing or damaged file and for one that asks for more than plain data; ``what`` says what was expected.
     """
+    regular.size_of(file, LARGEST)
     try:
         with file.open("rb") as stream:
             return loads(stream)
-    except FileNotFoundError:
-        raise InputError(f"{file}: missing; get {what} again") from None
     except Refused as error:
         raise InputError(
             f"{file}: asks for {error}, which is not plain data and was not run; use {what} as published"

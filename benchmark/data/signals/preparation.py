@@ -188,11 +188,17 @@ def prepare_windows(
 def cut(signal: np.ndarray, rate: float, starts: np.ndarray, seconds: float) -> np.ndarray:
     """Windows (n, C, T) of a recording (C, T_recording) that begin at ``starts`` seconds, to the nearest sample."""
     n_samples = round(seconds * rate)
-    first = np.rint(np.asarray(starts, dtype=np.float64) * rate).astype(np.int64)
+    first = _first_samples(starts, rate, n_samples, signal.shape[-1])
     if len(first) and (first.min() < 0 or first.max() + n_samples > signal.shape[-1]):
         raise ValueError(f"windows of {n_samples} samples at {first.tolist()} leave the signal of {signal.shape[-1]}")
     windows = np.lib.stride_tricks.sliding_window_view(signal, n_samples, axis=-1)
     return np.moveaxis(windows[..., first, :], -2, 0)
+
+
+def _first_samples(starts: np.ndarray, rate: float, n_samples: int, length: int) -> np.ndarray:
+    """The sample nearest to each start, int64 (n,), or the one before where rounding alone leaves the signal."""
+    first = np.rint(np.asarray(starts, dtype=np.float64) * rate).astype(np.int64)
+    return first - (first + n_samples == length + 1)
 
 
 def starts_of(duration: float, seconds: float, stride: float) -> np.ndarray:
@@ -218,7 +224,7 @@ def label_windows(
     (n,) int64 labels and (n,) bool.
     """
     n_samples = round(seconds * rate)
-    first = np.rint(np.asarray(starts, dtype=np.float64) * rate).astype(np.int64)
+    first = _first_samples(starts, rate, n_samples, len(label))
     values, index = np.unique(label, return_inverse=True)
     counts = np.zeros((len(values), len(first)), dtype=np.int64)
     for k in range(len(values)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class SignalSpec:
     """Modality, channel names, sampling rate (Hz), window length (samples) and unit of a signal."""
 
-    modality: str  # "eeg" | "ecg" | "ppg" | "emg"
+    modality: str  # "eeg" | "ecg" | "ppg" | "emg" | "eda"
     channels: tuple[str, ...]
     rate: float
     n_samples: int
