@@ -1,4 +1,4 @@
-"""From a run's folder to its tables and figures.
+"""From a run's folder to its tables, figures and report.
 
 ``write``, ``show`` and ``closing`` are all that a run needs; they import what they use when they are called, so that
 reading a run's tables never waits for matplotlib. What methods are called, how they stand in tables and what columns
@@ -11,7 +11,7 @@ from textwrap import fill
 
 
 def write(folder: Path) -> list[Path]:
-    """Write every table to ``<folder>/tables`` and every figure to ``<folder>/figures``.
+    """Write every table to ``<folder>/tables``, every figure to ``<folder>/figures``, and ``<folder>/report.html``.
 
     Returns:
         the files written; only those for which the run, finished or not, has rows.
@@ -19,17 +19,19 @@ def write(folder: Path) -> list[Path]:
     Raises:
         InputError: ``folder`` is not a run's folder, or a file in it is missing or damaged.
     """
-    from analysis import figures, writers
+    from analysis import figures, report, writers
     from analysis.run import Run
     from analysis.tables import tables
 
     run = Run(folder)
-    paths = [path for table in tables(run) for path in writers.save(table, run.path / "tables")]
-    return paths + figures.save(run, run.path / "figures")
+    made = tables(run)
+    paths = [path for table in made for path in writers.save(table, run.path / "tables")]
+    paths += figures.save(run, run.path / "figures")
+    return [*paths, report.write([run], run.path / report.NAME, [made])]
 
 
 def show(folder: Path) -> str:
-    """The tables as aligned text, at most 120 columns wide, and the verdict on the transfer methods.
+    """The tables as aligned text, at most 120 columns wide, but for long ones, and the verdict on the transfer methods.
 
     Where there are no final results yet, a line that says so.
 
@@ -43,7 +45,7 @@ def show(folder: Path) -> str:
     from analysis.writers import plain
 
     run = Run(folder)
-    shown = [plain(table) for table in tables(run)]
+    shown = [plain(table) for table in tables(run) if not table.long]
     last = f"{run.path}: no final results to tabulate. {setting(run)}" if run.final.is_empty() else verdict(run)
     return "\n".join([*shown, *(fill(line, 120) for line in last.splitlines())]) + "\n"
 
@@ -65,10 +67,12 @@ def closing(folder: Path, written: Sequence[Path], seconds: float) -> str:
         f"{row['trials']} of {len(run.trials)} trials {row['status']}: {row['label']}, {row['stage']}: {row['why']}\n"
         for row in failures.build(run).iter_rows(named=True)
     )
+    beside = sum(path.name != "report.html" for path in written)
     return (
         f"{unwell}"
         f"Finished in {seconds / 60:.1f} minutes. Everything lies in {folder}:\n"
+        f"  report.html                                       all of it on one page, for any browser\n"
         f"  rows.jsonl, trials.parquet, predictions.parquet   a row per trial, a row per test window\n"
-        f"  tables/, figures/                                 {len(written)} files\n"
+        f"  tables/, figures/                                 {beside} files\n"
         f"  compare the trials:                               .venv/bin/tensorboard --logdir {folder / 'tensorboard'}"
     )

@@ -1,4 +1,4 @@
-"""``python -m analysis <results folder>`` and ``python -m analysis parameters --paper``."""
+"""``python -m analysis <results folder>``, ``... report <results folders>`` and ``... parameters --paper``."""
 
 import argparse
 import sys
@@ -14,26 +14,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 with one line on standard error for input that cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
-        description="Tables and figures of a run, finished or not: printed, and written into its folder.",
+        description="Tables, figures and report of a run, finished or not: printed, and written into its folder.",
     )
-    parser.add_argument("folder", help="a run's folder, results/<name>; or 'parameters' with --paper")
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="folder",
+        help="a run's folder, results/<name>; 'report' and the folders of one or more runs for their report alone; or "
+        "'parameters' with --paper",
+    )
     parser.add_argument(
         "--paper",
         action="store_true",
         help="count the parameters of the paper's six directions on the original models; needs no run",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("results/paper"), help="where --paper writes (default: %(default)s)"
+        "--out",
+        type=Path,
+        help="the folder that --paper writes to (default: results/paper), or the file of a report (default: "
+        "report.html in the run's folder, of several runs beside the first one's)",
     )
     options = parser.parse_args(arguments)
-    return exit_code(
-        lambda: print(_paper(options.folder, options.out) if options.paper else _run(Path(options.folder)))
-    )
+    return exit_code(lambda: print(_answer(options)))
+
+
+def _answer(options: argparse.Namespace) -> str:
+    first, *rest = options.words
+    if options.paper:
+        return _paper(" ".join(options.words), options.out or Path("results/paper"))
+    if first == "report":
+        return _report([Path(word) for word in rest], options.out)
+    if rest:
+        raise InputError(f"{len(rest) + 1} folders were given; give one, or report {' '.join(options.words)}")
+    return _run(Path(first))
 
 
 def _run(folder: Path) -> str:
     paths = analysis.write(folder)
     return "\n".join([analysis.show(folder), *map(str, paths)])
+
+
+def _report(folders: Sequence[Path], out: Path | None) -> str:
+    if not folders:
+        raise InputError("report was given no folder; give those of one or more runs: report results/<name>")
+    from analysis import report
+    from analysis.run import Run
+
+    runs = [Run(folder) for folder in folders]
+    beside = folders[0] if len(folders) == 1 else folders[0].parent
+    return str(report.write(runs, out or beside / report.NAME))
 
 
 def _paper(what: str, folder: Path) -> str:

@@ -1,5 +1,7 @@
 """What every caption says: data, protocol, numbers of trials, seeds and folds, and where the weights came from."""
 
+from functools import lru_cache
+
 import polars as pl
 
 from analysis.run import STAGES, UNWELL, Run
@@ -31,12 +33,20 @@ LEAKAGE = {
 """What may be shared, worst first."""
 
 
+CALIBRATIONS = {
+    "wearer": "by his windows of the whole recording, those of test among them",
+    "causal": "by windows that lie before the one judged",
+}
+
+
+@lru_cache(maxsize=1)
 def setting(run: Run) -> str:
     """The sentences that say how the run's numbers came about."""
     sentences = [
         f"Data: {data(run)}",
         _protocol(run),
         leakage(run),
+        calibration(run),
         _trials(run),
         _repetitions(run),
         _weights(run),
@@ -49,6 +59,16 @@ def leakage(run: Run) -> str:
     """The worst of what test shares with what was learnt and chosen from; empty where they share nothing."""
     found = set(run.trials["leakage"].drop_nulls())
     return next((said for kind, said in LEAKAGE.items() if kind in found), "")
+
+
+def calibration(run: Run) -> str:
+    """What of the wearers' own unlabelled windows was used; empty where none was."""
+    found = [kind for kind in CALIBRATIONS if kind in set(run.trials["calibration"].drop_nulls())]
+    if not found:
+        return ""
+    sides = {"both": "both sides", "old": "the old side", "new": "the new side"}.get(str(run.setting("wearer.sides")))
+    said = " | ".join(f"{kind}: {CALIBRATIONS[kind]}" for kind in found)
+    return f"Features of {sides or 'both sides'} were standardised within each wearer, without labels ({said})"
 
 
 def _value(run: Run, column: str) -> str | None:

@@ -8,14 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
-from math import nan
+from math import isnan, nan
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
+import polars as pl
 from scipy.stats import rankdata
 
 from analysis.run import Run
-from analysis.statistics import counted, percentiles, redrawn, subject_draws
+from analysis.statistics import counted, percentiles, redrawn, subject_draws, subjects_of
 from benchmark.common.scores import scores
 
 LEVEL = 0.05
@@ -126,26 +128,39 @@ class Compared:
 
     def pair(self, a: str, b: str) -> Pair:
         """``a`` minus ``b``, unadjusted."""
-        both = np.asarray(self.there[a] & self.there[b])
+        both, seeds, subjects = self._both(a, b)
         partial = bool((self.there[a] != self.there[b]).any())
-        seeds, subjects = both.any((1, 2)), both.any((0, 1))
         n = int(subjects.sum())
         if not n:
             return Pair(a, b, 0, 0, partial)
         first, second = (self._common(method, both)[np.ix_(seeds, subjects)] for method in (a, b))
-        # What is equal stays equal: the last digits of sums are not ranked.
-        each = np.round(shares(first) - shares(second), 12)
+        each = self.each(a, b)[subjects]
         values = [scores(counts.sum(1))["balanced_accuracy"].mean() for counts in (first, second)]
         low, high = percentiles(self._draws(a, both, first) - self._draws(b, both, second)) if n > 1 else (nan, nan)
         superiority = float(np.mean(each > 0) + np.mean(each == 0) / 2)
         difference = float(values[0] - values[1])
         return Pair(a, b, n, int(seeds.sum()), partial, difference, low, high, signed_rank(each), superiority)
 
+    def each(self, a: str, b: str) -> np.ndarray:
+        """``a`` minus ``b`` for each subject (subjects,), of their ``shares``; NaN where they do not both have it."""
+        both, seeds, subjects = self._both(a, b)
+        found = np.full(len(subjects), nan)
+        if subjects.any():
+            first, second = (shares(self._common(method, both)[np.ix_(seeds, subjects)]) for method in (a, b))
+            # What is equal stays equal: the last digits of sums are not ranked.
+            found[subjects] = np.round(first - second, 12)
+        return found
+
     def family(self, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
         """The pairs, adjusted after Holm over all of them."""
         found = [self.pair(a, b) for a, b in pairs]
         adjusted = holm([pair.p for pair in found])
         return [replace(pair, tests=len(found), p_holm=p) for pair, p in zip(found, adjusted, strict=True)]
+
+    def _both(self, a: str, b: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What both have (seeds, folds, subjects), and of which seeds and which subjects."""
+        both = np.asarray(self.there[a] & self.there[b])
+        return both, np.asarray(both.any((1, 2))), np.asarray(both.any((0, 1)))
 
     def _common(self, method: str, both: np.ndarray) -> np.ndarray:
         """Counts (seeds, subjects, true, predicted class) of what both have."""
@@ -185,6 +200,23 @@ def compared(run: Run) -> Mapping[frozenset[str], Pair]:
         [(first, method) for method in methods if first in transfer and method not in transfer],
     ]
     return {frozenset((pair.a, pair.b)): pair for family in families for pair in of_run.family(family)}
+
+
+def by_subject(run: Run) -> pl.DataFrame:
+    """The reference minus each other method with test predictions, subject by subject: method, subject, difference.
+
+    The mean over subjects is ``Pair.difference``. A subject that the two do not both have is left out.
+    """
+    of_run, first = Compared(_counts(run)), str(reference(run))
+    found: dict[str, list[Any]] = {"method": [], "subject": [], "difference": []}
+    if first in of_run.counts:
+        for method in run.ordered(of_run.counts.keys() - {first}):
+            for subject, difference in zip(subjects_of(run), of_run.each(first, method), strict=True):
+                if not isnan(difference):
+                    found["method"].append(method)
+                    found["subject"].append(subject)
+                    found["difference"].append(float(difference))
+    return pl.DataFrame(found, schema={"method": pl.String, "subject": pl.String, "difference": pl.Float64})
 
 
 def _counts(run: Run) -> dict[str, np.ndarray]:

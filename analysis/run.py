@@ -33,7 +33,7 @@ class Run:
         path: the folder.
         config: the resolved configuration.
         methods: what the run's methods declare of themselves, by name, in the order of its plan.
-        n_classes: of the task.
+        classes, n_classes: names of the task's classes, and how many there are.
         trials: one row per trial, columns as in ``benchmark.results.schema.row_schema(methods)``.
         predictions: one row per window and final trial, columns as in ``benchmark.results.schema.PREDICTIONS``.
 
@@ -49,7 +49,8 @@ class Run:
             raise InputError(f"results folder {self.path}: found {found}; give the folder that a run wrote")
         self.config = _read_config(self.path / "config.yaml")
         self.methods = read_methods(self.path)
-        self.n_classes, self.student_parameters = len(read_classes(self.path)), read_student(self.path)
+        self.classes, self.student_parameters = read_classes(self.path), read_student(self.path)
+        self.n_classes = len(self.classes)
         schema = self._row_schema()
         compact_if_newer(self.path)
         self.trials = _read_table(self.path / TRIALS, schema)

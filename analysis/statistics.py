@@ -12,6 +12,8 @@ from benchmark.common.scores import scores
 DRAWS = 10_000
 SEED = 0
 
+COUNTED = ["subject", "label", "prediction"]
+"""What a prediction has to say to be counted."""
 METRICS = ("balanced_accuracy", "macro_f1", "weighted_f1", "accuracy", "kappa", "agreement")
 
 
@@ -88,15 +90,21 @@ def percentiles(values: np.ma.MaskedArray, level: float = 0.95) -> tuple[float, 
     return float(low), float(high)
 
 
+def subjects_of(run: Run) -> list[str]:
+    """Subjects of the final test predictions, as ``counted`` numbers them."""
+    return sorted(set(run.final_predictions.drop_nulls(COUNTED)["subject"]))
+
+
 def counted(run: Run, *by: str) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame, np.ndarray]]:
     """Test predictions group by group of columns ``by``: their values, the windows, and counts of these (subjects of
     the run, true, predicted class).
 
     Sorted: sums in another order differ in their last digit from one run to the next.
     """
-    predictions = run.final_predictions.drop_nulls(["subject", "label", "prediction"]).sort(*by)
-    subjects, number = np.unique(predictions["subject"].to_list(), return_inverse=True)
-    numbered = predictions.with_columns(number=pl.Series(number, dtype=pl.Int64))
+    predictions = run.final_predictions.drop_nulls(COUNTED).sort(*by)
+    subjects = subjects_of(run)
+    number = pl.col("subject").replace_strict({name: k for k, name in enumerate(subjects)}, return_dtype=pl.Int64)
+    numbered = predictions.with_columns(number=number)
     for key, windows in numbered.group_by(*by, maintain_order=True):
         counts = np.zeros((len(subjects), run.n_classes, run.n_classes))
         np.add.at(counts, tuple(windows.select("number", "label", "prediction").to_numpy().T), 1)

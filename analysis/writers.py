@@ -42,6 +42,8 @@ class Table:
     caption: str
     frame: pl.DataFrame
     columns: Sequence[Column]
+    long: bool = False
+    """Whether it is for a file, and not for a terminal."""
 
     def cells(self) -> list[list[str]]:
         """What is displayed, row by row."""

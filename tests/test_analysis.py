@@ -508,7 +508,7 @@ def test_folds_that_chose_differently_have_a_row_each(tmp_path: Path) -> None:
 
 def test_every_caption_says_how_the_numbers_came_about(tmp_path: Path) -> None:
     found = tables(Run(finished(tmp_path / "run", seeds=(0, 4), folds=(0, 1))))
-    assert [table.name for table in found] == ["accuracy", "accuracy_folds", "comparisons", "parameters"]
+    assert [table.name for table in found] == [*TABLES]
     for table in found:
         for said in (
             "simulated, ECG → PPG",
@@ -532,7 +532,7 @@ def test_search_rows_alone_give_no_results_and_say_so(tmp_path: Path) -> None:
     folder.row("kd_logits", "search", status="pruned")
     path = folder.write()
     assert not (path / "predictions.parquet").exists()
-    assert {written.stem for written in analysis.write(path)} == {"failures"}
+    assert {written.stem for written in analysis.write(path)} == {"failures", "budget", "report"}
     text = analysis.show(path)
     assert "no final results" in text
     assert "Search trials: Bridge 2, KD logits 1" in text
@@ -544,7 +544,7 @@ def test_a_run_without_any_row_can_be_shown(log: bool, tmp_path: Path) -> None:
     path = Folder(tmp_path / "run").log()
     if not log:
         (path / "rows.jsonl").unlink()  # it is made with the first row
-    assert analysis.write(path) == []
+    assert analysis.write(path) == [path / "report.html"]
     assert "no final results" in analysis.show(path)
 
 
@@ -571,6 +571,7 @@ def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     assert "±" not in text
 
 
+TABLES = ("accuracy", "accuracy_folds", "budget", "comparisons", "parameters", "subjects", "transfer")
 PARQUET = ("trials.parquet", "predictions.parquet")
 
 
@@ -611,9 +612,9 @@ def test_closing_says_what_failed_and_where_everything_lies(tmp_path: Path) -> N
     folder = Folder(tmp_path / "run")
     folder.final("bridge")
     path = folder.write()
-    words = analysis.closing(path, [path / "a", path / "b"], 90.0).splitlines()
+    words = analysis.closing(path, [path / "a", path / "b", path / "report.html"], 90.0).splitlines()
     assert words[0] == f"Finished in 1.5 minutes. Everything lies in {path}:"
-    assert [line[52:].split()[0] for line in words[1:]] == ["a", "2", ".venv/bin/tensorboard"]
+    assert [line[52:].split()[0] for line in words[1:]] == ["all", "a", "2", ".venv/bin/tensorboard"]
     assert {line[50:52] for line in words[1:]} == {"  "}
 
 
@@ -698,10 +699,11 @@ def test_write_leaves_every_table_and_figure_and_nothing_else(tmp_path: Path) ->
     assert {found.relative_to(path).as_posix() for found in there} == {
         *(
             f"tables/{name}.{end}"
-            for name in ("accuracy", "accuracy_folds", "comparisons", "parameters")
+            for name in TABLES
             for end in ("md", "csv", "tex")
         ),
         *(f"figures/accuracy_parameters.{end}" for end in ("png", "svg")),
+        "report.html",
     }
     read = pl.read_csv(path / "tables" / "accuracy.csv")
     built = accuracy.build(Run(path))

@@ -41,7 +41,7 @@ def draw(run: Run) -> Figure | None:
     axes = figure.add_subplot()
     handles = _lines(axes, rows.filter((pl.col("parameters") > 0).fill_null(False).not_()))
     styles = _styles(run, points["method"].to_list())
-    for row, shift in zip(points.iter_rows(named=True), _shifts(parameters), strict=True):
+    for row, shift in zip(points.iter_rows(named=True), shifts(parameters), strict=True):
         handles.append(_point(axes, row, shift, *styles[row["method"]]))
 
     axes.set_xscale("log")
@@ -58,7 +58,7 @@ def draw(run: Run) -> Figure | None:
     axes.set_ylim(low - margin, high + margin)
 
     axes.set_title(captions.data(run), loc="left", fontsize=11)
-    aside = any(shift for shift in _shifts(parameters))
+    aside = any(shift for shift in shifts(parameters))
     axes.set_xlabel("Trainable parameters" + (" (about equal ones are drawn side by side)" if aside else ""))
     axes.set_ylabel("Balanced accuracy on test (%)")
     axes.grid(axis="y", color="0.92", lw=0.8)
@@ -100,7 +100,7 @@ def _styles(run: Run, found: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     return styles
 
 
-def _shifts(parameters: Sequence[float]) -> list[float]:
+def shifts(parameters: Sequence[float]) -> list[float]:
     """Horizontal offsets in points that set methods with about the same number of parameters side by side."""
     shifts = []
     for k, value in enumerate(parameters):

@@ -4,7 +4,8 @@
 - ``build(run) -> polars.DataFrame``: raw values, one row per line of the table; an empty frame where the run has
   nothing to say, which leaves the table out;
 - ``columns(run, frame) -> Sequence[Column]``: how a row is displayed;
-- ``caption(run) -> str``: how the numbers came about.
+- ``caption(run) -> str``: how the numbers came about;
+- ``LONG = True`` where it is for a file, and not for a terminal.
 """
 
 from analysis.discovery import modules
@@ -18,5 +19,6 @@ def tables(run: Run) -> list[Table]:
     for module in modules(__path__, __name__, ("NAME", "TITLE", "build", "columns", "caption")):
         frame = module.build(run)
         if frame.height:
-            found.append(Table(module.NAME, module.TITLE, module.caption(run), frame, module.columns(run, frame)))
+            head, long = (module.NAME, module.TITLE, module.caption(run)), getattr(module, "LONG", False)
+            found.append(Table(*head, frame, module.columns(run, frame), long))
     return found
