@@ -1,5 +1,6 @@
 """TensorBoard's HParams page compares methods: what it answers over HTTP while a run goes on and when it is resumed."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
 from benchmark import registry
 from benchmark.results.tensorboard import METRICS, TrialWriters
@@ -149,3 +151,15 @@ def agree(folder: Path, table: pl.DataFrame) -> None:
         assert mine["hparams"].keys() <= shown.keys()
         expected = {name: trial[name] for name in METRICS if trial[name] is not None}
         assert metrics(mine) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_files_of_a_trial_are_read_in_the_order_in_which_they_were_written(tmp_path):
+    """A trial that is trained on fold after fold has a file for each."""
+    names = []
+    for k in range(12):
+        writer = SummaryWriter(str(tmp_path))
+        writer.add_scalar("x", k, k)
+        writer.close()
+        names.append({path.name for path in tmp_path.iterdir()})
+    added = [*names[0], *((after - before).pop() for before, after in itertools.pairwise(names))]
+    assert sorted(added) == added

@@ -15,10 +15,15 @@ from typing import Any, get_args
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmark.config.options import MethodOptions
 from benchmark.results.schema import ROW, Column, DType, MethodCard
+
+# TensorBoard reads the files of a trial in the order of their names, which end in this count: from here on all have as
+# many digits, since 10 would stand before 9.
+event_file_writer._global_uid = event_file_writer.AtomicCounter(10**8)
 
 HPARAMS = ("method", "stage", "fold", "seed", "learning_rate")
 METRICS = (
