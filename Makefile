@@ -3,13 +3,15 @@ PYTHON ?= python3
 EXPERIMENT ?= quickstart
 ARGS ?=
 WORKERS ?= 2
+# Words of make's own command line that are the benchmark's: make benchmark search.trials=20
+GIVEN = $(filter-out EXPERIMENT=% PYTHON=% WORKERS=% ARGS=%,$(MAKEOVERRIDES))
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := benchmark search_spaces baselines analysis tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark tables perf choice test test-slow lint format clean
+.PHONY: help setup benchmark tables report perf choice test test-slow lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,10 +28,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 benchmark: setup ## run EXPERIMENT (default quickstart) with ARGS="key=value ..."
-	@$(BIN)/python -m benchmark experiment=$(EXPERIMENT) $(ARGS)
+	@$(BIN)/python -m benchmark experiment=$(EXPERIMENT) $(or $(ARGS),$(GIVEN))
 
 tables: setup ## write and print the tables of results/EXPERIMENT again
 	@$(BIN)/python -m analysis results/$(EXPERIMENT)
+
+report: setup ## write results/EXPERIMENT/report.html again
+	@$(BIN)/python -m analysis report results/$(EXPERIMENT)
 
 perf: setup ## time the bridge at full size against the plain loop; some 20 minutes
 	@$(BIN)/python -m benchmark.perf

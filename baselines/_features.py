@@ -63,7 +63,7 @@ class OnFeatures(Method):
     def predict(self, windows: np.ndarray) -> Tensor:
         new = self.task.new
         hidden = new.run(new.embed(new.inputs(windows)), 0, self.block + 1)
-        return self.from_features(new.pool(hidden))
+        return self.from_features(self.task.first_seen("new", self.block + 1, new.pool(hidden)))
 
     def describe(self) -> dict[str, Any]:
         return {"new_block": self.block}

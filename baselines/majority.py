@@ -18,6 +18,7 @@ class Majority(Method):
     kind = "floor"
     reads_labels = True
     seeded = False
+    calibrated = False
 
     def __init__(self, task: Task, options: MethodOptions, seed: int):
         self.task = task

@@ -39,4 +39,5 @@ class OracleProbe(Method):
 
     @torch.no_grad()
     def predict(self, windows: np.ndarray) -> Tensor:
-        return self.head(self.new.pool(self.new(self.new.inputs(windows))))
+        pooled = self.new.pool(self.new(self.new.inputs(windows)))
+        return self.head(self.task.first_seen("new", self.last, pooled))

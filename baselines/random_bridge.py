@@ -36,7 +36,7 @@ class RandomBridge(Method):
 
     def _logits(self, x: Tensor) -> Tensor:
         hidden = to_block_input(self.old, self.bridge(x))
-        return self.task.head(self.old.pool(self.old.run(hidden, 0, self.old.n_blocks)))
+        return self.task.decide(self.old.pool(self.old.run(hidden, 0, self.old.n_blocks)))
 
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:
@@ -45,4 +45,5 @@ class RandomBridge(Method):
 
     @torch.no_grad()
     def predict(self, windows: np.ndarray) -> Tensor:
-        return self._logits(self.new.pool(self.new(self.new.inputs(windows))))
+        pooled = self.new.pool(self.new(self.new.inputs(windows)))
+        return self._logits(self.task.first_seen("new", self.new.n_blocks, pooled))

@@ -211,12 +211,19 @@ class Translate(Method):
         return (self.generator(self.standardised("new", windows)) * deviation + mean).cpu().numpy()
 
     @torch.no_grad()
+    def _pooled(self, windows: np.ndarray) -> Tensor:
+        return self.old.pool(self.old(self.old.inputs(self.translated(windows))))
+
     def predict(self, windows: np.ndarray) -> Tensor:
-        return self.task.head(self.old.pool(self.old(self.old.inputs(self.translated(windows)))))
+        return self.task.decide(self._pooled(windows))
 
     def logits(self, split: str) -> Tensor:
+        """Calibrated by what was made of a wearer's windows of the split, as those that were recorded are by these."""
         indices, size, windows = self.task.indices(split), self.task.batch_size, self.task.windows("new")
-        return torch.cat([self.predict(windows.take(indices[k : k + size])) for k in range(0, len(indices), size)])
+        pooled = torch.cat([self._pooled(windows.take(indices[k : k + size])) for k in range(0, len(indices), size)])
+        if self.task.calibrates("old"):
+            pooled = self.task.within_wearers(pooled, indices, self.task.population("old", self.old.n_blocks))
+        return self.task.head(pooled)
 
     def state(self) -> dict[str, Tensor]:
         return copied(self.generator)

@@ -42,7 +42,7 @@ def _main(words: Sequence[str]) -> int:
 
     begin = time.perf_counter()
     try:
-        folder = run.run(config)
+        folder = run.run(config, words=rest)
     except run.Interrupted as stopped:
         again = " ".join([*(word for word in rest if not word.startswith(("overwrite=", "resume="))), "resume=true"])
         raise KeyboardInterrupt(

@@ -30,6 +30,8 @@ class Epoch:
     steps: int
     windows: int
     """That it was trained on, each as often as it was seen."""
+    seconds: float | None = None
+    """Of its steps, where more was waited for."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Method(ABC):
     reads_labels: ClassVar[bool] = False
     saves: ClassVar[bool] = False
     """Whether it claims to train much less than the whole new model: then ``search.min_reduction`` holds it to that."""
+    calibrated: ClassVar[bool] = True
+    """Whether it reads features, so that calibration to the wearer changes it."""
     seeded: ClassVar[bool] = True
     """Whether another seed gives another result."""
     columns: ClassVar[tuple[Column, ...]] = ()

@@ -4,7 +4,7 @@ Running is doing the plan; resuming is doing what of the plan has no row yet.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,14 @@ class Spec:
     inner: int = 0
     """Of so many ``folds`` over the subjects of pair and val, the one that is held out."""
     folds: int = 1
+    calibration: str = "none"
     chosen: Mapping[str, Any] | None = None
     """Of a final trial whose epoch was chosen by cross-validation: what its search found, with ``best_epoch``."""
+
+
+def variant(method: str, calibration: str) -> str:
+    """What rows and tables call a method: one that is calibrated to the wearer is another one to them."""
+    return method if calibration == "none" else f"{method}@{calibration}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,9 @@ class Study:
     """How many trials are trained together, and asked for as one."""
     folds: int = 1
     """Inner folds that a configuration is judged by; 1: val alone."""
+    workers: int = 1
+    """Processes that train each of its trials."""
+    calibration: str = "none"
 
     @property
     def rungs(self) -> list[Rung]:
@@ -84,8 +93,13 @@ class Study:
         return self.together * sum(len(rung.folds) * rung.trials for rung in self.rungs)
 
     @property
+    def variant(self) -> str:
+        """What its rows call the method."""
+        return variant(self.method, self.calibration)
+
+    @property
     def name(self) -> str:
-        return f"{self.method}-fold{self.fold}"
+        return f"{self.variant}-fold{self.fold}"
 
 
 @dataclass(frozen=True)
@@ -97,10 +111,11 @@ class Final:
     seed: int
     study: Study | None = None
     leakage: str = "none"
+    calibration: str = "none"
 
     @property
     def trial_id(self) -> str:
-        return f"{self.method}-final-fold{self.fold}-seed{self.seed}"
+        return f"{variant(self.method, self.calibration)}-final-fold{self.fold}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ class Plan:
     studies: Sequence[Study]
     finals: Sequence[Final]
     methods: Mapping[str, MethodCard]
-    """What the methods declare, in the order of tables: as configured."""
+    """What the methods declare, by variant, in the order of tables: as configured."""
     classes: Sequence[str]
 
     @property
@@ -141,26 +156,46 @@ def make_plan(config: Config, data: PairedWindows) -> Plan:
     """The plan of a configuration for a data set; InputError for a split that cannot be made, or not be chosen by."""
     splits = splits_of(data, config.data.split, config.seed)
     searched = range(len(splits)) if config.search.folds == "each" else range(1)
-    studies = {
-        (method, fold): _study(config, data, splits[fold], method, fold)
+    studies: dict[tuple[str, int, str], Study] = {
+        (method, fold, calibration): _study(config, data, splits[fold], method, fold, calibration)
         for fold in searched
+        for calibration in config.calibration
         for method in config.methods
     }
+    compared: list[tuple[str, str]] = [(name, kind) for kind in config.calibration for name in config.methods]
     finals: list[Final] = []
     for fold, split in enumerate(splits):
-        for method in config.methods:
-            study = studies.get((method, fold), studies[method, 0])
+        for method, calibration in compared:
+            study = studies.get((method, fold, calibration), studies[method, 0, calibration])
             chosen = max(split.leakage, _leakage_of_choice(data, splits[study.fold], split), key=LEAKAGE.index)
-            finals += [Final(method, fold, seed, study, chosen) for seed in config.final.seeds]
-        for method in config.references:
+            finals += [Final(method, fold, seed, study, chosen, calibration) for seed in config.final.seeds]
+        for method, calibration in _references(config):
             seeds = config.final.seeds if registry.get(method).seeded else config.final.seeds[:1]
-            finals += [Final(method, fold, seed, leakage=split.leakage) for seed in seeds]
-    cards = {name: registry.get(name).card() for name in [*config.methods, *config.references]}
+            finals += [Final(method, fold, seed, None, split.leakage, calibration) for seed in seeds]
+    cards = {variant(*one): _card(*one) for one in (*compared, *_references(config))}
     return Plan(splits, list(studies.values()), finals, cards, data.classes)
 
 
-def _study(config: Config, data: PairedWindows, split: Split, method: str, fold: int) -> Study:
-    together, trials = config.method_options[method].trained_together, config.search.trials
+def _references(config: Config) -> list[tuple[str, str]]:
+    """Each with each calibration that changes it."""
+    return [
+        (method, calibration)
+        for calibration in dict.fromkeys(["none", *config.calibration])
+        for method in config.references
+        if calibration in (config.calibration if registry.get(method).calibrated else ["none"])
+    ]
+
+
+def _card(method: str, calibration: str) -> MethodCard:
+    card = registry.get(method).card()
+    if calibration == "none":
+        return card
+    return replace(card, name=variant(method, calibration), label=f"{card.label}, {calibration}")
+
+
+def _study(config: Config, data: PairedWindows, split: Split, method: str, fold: int, calibration: str) -> Study:
+    options, trials = config.method_options[method], config.search.trials
+    together = options.trained_together
     folds = 1
     if config.protocol == "cross_validation":
         subjects = len(np.unique(data.subject[np.concatenate([split.pair, split.val])]))
@@ -170,7 +205,7 @@ def _study(config: Config, data: PairedWindows, split: Split, method: str, fold:
                 "choose another data.split, or protocol=val"
             )
         folds = min(INNER_FOLDS, subjects, trials // together + 1)  # few trials on four folds are over the budget
-    return Study(method, fold, trials, split.leakage, together, folds)
+    return Study(method, fold, trials, split.leakage, together, folds, options.processes, calibration)
 
 
 def _leakage_of_choice(data: PairedWindows, searched: Split, split: Split) -> str:

@@ -1,7 +1,7 @@
 """The story of a run: plan, prepare, search, choose, evaluate."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark import registry
@@ -18,6 +18,7 @@ from benchmark.method import student_parameters
 from benchmark.plan import Plan, describe, make_plan
 from benchmark.results import folder as folders
 from benchmark.results.folder import claim
+from benchmark.results.lock import locked
 from benchmark.results.recorder import recording
 from benchmark.search.choice import choose
 from benchmark.search.experiment import evaluate, search
@@ -29,8 +30,10 @@ class Interrupted(Exception):
     """The user stopped the run; what was finished is kept in the folder that the message names."""
 
 
-def run(config: Config, say: Callable[[str], None] = print) -> Path:
+def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str] = ()) -> Path:
     """Run a configuration; returns its folder, with a row for all that was planned.
+
+    ``words`` of a command line that gave it are kept for whoever wants to run it again.
 
     Raises
     ------
@@ -47,11 +50,13 @@ def run(config: Config, say: Callable[[str], None] = print) -> Path:
     shapes = check_models(config, data, plan)
     folder: Path | None = None
     try:
-        with session(config.cluster):
+        workers = {f"{name}.workers": config.method_options[name].processes for name in config.methods}
+        with session(config.cluster, workers), locked(folders.path_of(config)):
             whole = student_parameters(shapes.new, shapes.n_classes)
-            folder = claim(config, {**plan.document(), "student_parameters": whole})
+            folder = claim(config, {**plan.document(), "student_parameters": whole, "words": list(words)})
             say(describe(config, data, plan))
-            with recording(folder, plan.methods, config.method_options) as recorder:
+            options = {name: config.method_options[name.partition("@")[0]] for name in plan.methods}
+            with recording(folder, plan.methods, options) as recorder:
                 begin = time.perf_counter()
                 saved = prepare(config, plan.folds, reads_last_tokens(config))
                 reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from benchmark.config.options import Blocks, MethodOptions, option
+from benchmark.config.options import Blocks, MethodOptions, option, written
 from benchmark.config.schema import Config
 from benchmark.errors import InputError
 
@@ -34,6 +34,21 @@ class StudentOptions(MethodOptions):
     )
     last: int | None = option(None, "blocks that adapt=last_k trains", ge=1)
     lora_rank: int | None = option(None, "of the adapters of adapt=lora", ge=1, le=1024)
+    workers: int = option(
+        1, "processes that train a student together, each with the cores of a trial, and with a GPU of its own", ge=1
+    )
+    zero: Literal[0, 1, 2, 3] = option(
+        0,
+        "what workers share out instead of each having all of it (DeepSpeed's ZeRO): 0 nothing | 1 Adam's moments | 2 "
+        "gradients, too | 3 weights, too",
+    )
+    bf16: bool = option(False, "workers multiply in bfloat16 (autocast); weights and losses stay float32")
+    accumulate: int = option(1, "parts of a batch that workers take one after the other, for less memory", ge=1)
+    offload: bool = option(False, "workers keep Adam's moments, and with zero=3 weights, in the memory of the CPU")
+
+    @property
+    def processes(self) -> int:
+        return self.workers
 
     def check(self, config: Config, blocks: Blocks | None) -> None:
         """InputError for more blocks than there are, an amount of what is not trained, and too small a batch."""
@@ -55,6 +70,29 @@ class StudentOptions(MethodOptions):
                     f"{method}.{name}={value} says nothing with {method}.adapt={self.adapt}; leave it out, or give "
                     f"{method}.adapt={adapt}"
                 )
+        self._check_workers(method)
+        if self.workers > 1 and config.calibration != ["none"]:
+            raise InputError(
+                f"{method}.workers={self.workers} cannot be calibrated to the wearer, whose moments no single worker "
+                f"has; give {method}.workers=1, or calibration=none"
+            )
+
+    def _check_workers(self, method: str) -> None:
+        """InputError for options of DeepSpeed that do not go together."""
+        for name in ("zero", "bf16", "accumulate", "offload"):
+            value = getattr(self, name)
+            if self.workers == 1 and value != type(self).model_fields[name].default:
+                raise InputError(
+                    f"{method}.{name}={written(value)} says nothing with {method}.workers=1, which trains by PyTorch "
+                    f"alone; leave it out, or give {method}.workers=2 or more"
+                )
+        if self.offload and not self.zero:
+            raise InputError(f"{method}.offload=true needs {method}.zero=1, 2 or 3; with zero=0 there is nothing to do")
+        if self.accumulate > 1 and self.least_batch > 1:
+            raise InputError(
+                f"{method}.accumulate={self.accumulate} cannot be used; {method} compares all windows of a batch, "
+                "leave it out"
+            )
 
 
 def suggest_student(trial: "optuna.Trial", blocks: Blocks) -> None:

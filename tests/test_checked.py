@@ -23,6 +23,7 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine w
         (["cluster.gpus_per_trial=-3"], "give a number of at least 0"),
         pytest.param(["cluster.gpus_per_trial=1"], "cluster.gpus_per_trial=1 asks for more than", marks=NO_GPU),
         (["cluster.cpus=1", "cluster.cpus_per_trial=64"], "cluster.cpus_per_trial=64 asks for more than"),
+        (["cluster.cpus=2", "kd_logits.workers=3"], "the cluster has room for 2: give at most as many"),
         (["cluster.cpus=0"], "cluster.cpus=0 cannot be used; give a whole number of at least 1"),
         (["cluster.address=127.0.0.1:9"], "no Ray cluster answers at cluster.address=127.0.0.1:9"),
         (["cluster.address=banana"], "cluster.address=banana cannot be used"),

@@ -114,7 +114,10 @@ def test_its_column_is_in_the_rows(newcomer: Path):
 
 def test_it_is_in_every_table_by_its_label(newcomer: Path):
     tables = list((newcomer / "tables").glob("*.md"))
-    assert {table.stem for table in tables} == {"accuracy", "accuracy_folds", "comparisons", "failures", "parameters"}
+    assert {table.stem for table in tables} == {
+        *("accuracy", "accuracy_folds", "budget", "comparisons", "confidence", "failures", "parameters", "subjects"),
+        "transfer",
+    }
     for table in tables:
         assert ("Nearest centroid" in table.read_text()) == (table.stem != "failures"), table
     header = next(

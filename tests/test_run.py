@@ -65,6 +65,8 @@ def test_a_run_leaves_rows_predictions_tables_figures_and_tensorboard(runs):
     folder, done = runs
     assert done.returncode == 0, done.stderr
     run = folder / "results" / "one"
+    assert folders.read_words(run) == command("one")[3:]
+    assert (run / "report.html").is_file()
     # Tune would start each trial in a folder of its own, where a relative cache is empty.
     assert not list(Path("/tmp/ray/session_latest/artifacts").glob("**/cache/*")), "a trial computed its own features"
     table = rows(folder, "one")

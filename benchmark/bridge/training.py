@@ -191,7 +191,7 @@ class Bridge(Method):
         """What the loss compares, from a bridge's output (B, D_old, T)."""
         entered, last = self.through(output)
         if self.on_pooled:
-            return last if self.at_head else self.old.pool(last)
+            return last if self.at_head else self.task.first_seen("old", self.old.n_blocks, self.old.pool(last))
         return entered if self.options.loss_at == "bridge_output" else last
 
     def through(self, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -228,7 +228,7 @@ class Bridge(Method):
 
     def _logits(self, bridge: PrototypeBridge, x: Tensor) -> Tensor:
         last = self.through(bridge(x))[1]
-        return self.head(last if self.at_head else self.old.pool(last))
+        return self.head(last) if self.at_head else self.task.decide(self.old.pool(last))
 
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:
@@ -239,7 +239,8 @@ class Bridge(Method):
     def predict(self, windows: np.ndarray) -> Tensor:
         new = self.task.new
         hidden = new.run(new.embed(new.inputs(windows)), 0, self.i + 1)
-        return self._logits(self._folded(), new.pool(hidden))
+        x = self.task.first_seen("new", self.i + 1, new.pool(hidden))
+        return self._logits(self._folded(), x)
 
     def state(self) -> dict[str, Tensor]:
         return copied(self.current)

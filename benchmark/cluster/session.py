@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +18,7 @@ from benchmark.config.schema import ClusterOptions
 from benchmark.errors import InputError
 
 ANSWERS = 5.0  # seconds within which a cluster does
+TRIALS_SHARE = 0.1  # of what a worker has: for the trial that it works for
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,9 +34,9 @@ SETTINGS = {
 
 
 @contextmanager
-def session(options: ClusterOptions) -> Iterator[None]:
+def session(options: ClusterOptions, workers: Mapping[str, int] | None = None) -> Iterator[None]:
     """Ray is up inside of the block, and shut down or left behind it. A Ray of our own is no other's, and listens on
-    loopback alone."""
+    loopback alone. ``workers``: those of a trial, by the option that asks for them."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths of the configuration mean the same in every process
@@ -59,6 +60,7 @@ def session(options: ClusterOptions) -> Iterator[None]:
         raise InputError(f"{found}; start one, give another, or leave it out") from None
     try:
         _check_resources(options)
+        check_workers(options, workers or {})
         for name, level in (("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR), ("ray", logging.ERROR)):
             logging.getLogger(name).setLevel(level)  # why a trial failed stands in its row
         yield
@@ -133,6 +135,46 @@ def _check_resources(options: ClusterOptions) -> None:
 def trial_resources(options: ClusterOptions) -> dict[str, float]:
     """What a trial, and any other task, asks for: ``cpu`` and ``gpu``."""
     return {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial or 0.0}
+
+
+# -- trials that train on several processes ---------------------------------------------------------------------------
+
+
+def trial_bundles(options: ClusterOptions, workers: int) -> list[dict[str, float]]:
+    """What a trial asks for, bundle by bundle: its own process, then each of its workers.
+
+    They are granted as a whole or not at all, so that no two trials wait for each other's. All of them together take
+    what so many trials would: workers leave a little to the trial, which waits while they train.
+    """
+    if workers == 1:
+        return [trial_resources(options)]
+    own = {name: amount * TRIALS_SHARE for name, amount in _worker_room(options).items()}
+    return [own, *[worker_resources(options)] * workers]
+
+
+def worker_resources(options: ClusterOptions) -> dict[str, float]:
+    """What a worker of a trial asks for: a trial's cores and, on GPUs, one of them, but for the trial's share."""
+    return {name: amount * (1 - TRIALS_SHARE) for name, amount in _worker_room(options).items()}
+
+
+def _worker_room(options: ClusterOptions) -> dict[str, float]:
+    return {"cpu": options.cpus_per_trial, **({"gpu": 1.0} if options.gpus_per_trial else {})}
+
+
+def check_workers(options: ClusterOptions, workers: Mapping[str, int]) -> None:
+    """InputError for more workers than the cluster has room for."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked = _worker_room(options)
+    room = sum(min(int(node.get(name.upper(), 0) / amount + 1e-9) for name, amount in asked.items()) for node in nodes)
+    each = " and ".join(
+        {"cpu": f"{amount:g} cores (cluster.cpus_per_trial)", "gpu": "a GPU"}[name] for name, amount in asked.items()
+    )
+    for option, number in workers.items():
+        if number > room:
+            raise InputError(
+                f"{option}={number} asks for {number} workers with {each} each; the cluster has room for {room}: "
+                f"{'give at most as many' if room > 1 else 'leave it out'}, or join a larger one (cluster.address)"
+            )
 
 
 def slots(options: ClusterOptions, cores: int) -> int:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from benchmark.cluster.progress import StatusActor, reporter
-from benchmark.cluster.session import trial_resources
+from benchmark.cluster.session import trial_bundles
 from benchmark.common import mishaps
 from benchmark.common.progress import Bar, notices
 from benchmark.config.schema import ClusterOptions
@@ -22,6 +24,8 @@ class Job:
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    workers: int = 1
+    """That the call trains with: room is kept for all of them (``trial_bundles``)."""
 
 
 def _call(job: Job, status: Any) -> Any:
@@ -55,9 +59,13 @@ def run_jobs(
     if not jobs:
         return
     status = StatusActor.remote()  # type: ignore[attr-defined]
-    asked: dict[str, Any] = {f"num_{name}s": amount for name, amount in trial_resources(options).items()}
-    remote = ray.remote(max_retries=retries, **asked)(_call)
-    waiting = {remote.remote(job, status): job for job in jobs}
+    remote = ray.remote(max_retries=retries)(_call)
+    waiting: dict[Any, Job] = {}
+    groups: dict[Any, PlacementGroup] = {}
+    for job in jobs:
+        placed, group = _placed(job, options)
+        waiting[reference := remote.options(**placed).remote(job, status)] = job
+        groups |= {reference: group} if group else {}
     with Bar(len(jobs), text) as bar:
         try:
             while waiting:
@@ -67,6 +75,8 @@ def run_jobs(
                     warnings.warn(notice, Notice, stacklevel=2)
                 for reference in ready:
                     job = waiting.pop(reference)
+                    if group := groups.pop(reference, None):
+                        remove_placement_group(group)
                     try:
                         result = ray.get(reference)
                     except ray.exceptions.RayError as error:
@@ -78,6 +88,19 @@ def run_jobs(
             for reference in waiting:
                 ray.cancel(reference, force=True)
             raise
+        finally:
+            for group in groups.values():
+                remove_placement_group(group)
+
+
+def _placed(job: Job, options: ClusterOptions) -> tuple[dict[str, Any], PlacementGroup | None]:
+    """What a job asks of Ray, and the placement group that it is to run in, if it has workers."""
+    bundles = trial_bundles(options, job.workers)
+    asked: dict[str, Any] = {f"num_{name}s": amount for name, amount in bundles[0].items()}
+    if len(bundles) == 1:
+        return asked, None
+    group = placement_group([{name.upper(): amount for name, amount in bundle.items()} for bundle in bundles])
+    return {**asked, "scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0, True)}, group
 
 
 def _fail(job: Job, error: ray.exceptions.RayError, failed: Callable[[Job, str], None] | None) -> None:

@@ -192,6 +192,11 @@ class MethodOptions(Options):
         """How many trials of a search are trained as one."""
         return 1
 
+    @property
+    def processes(self) -> int:
+        """How many processes a trial is trained by."""
+        return 1
+
     def check(self, config: Any, blocks: Blocks | None) -> None:
         """Raise InputError for options that, each right by itself, do not go together: with each other, with the rest
         of the configuration (a ``schema.Config``) or, once they are known, with the encoders' ``blocks``."""

@@ -86,6 +86,17 @@ class TeacherOptions(Options):
     class_weighted: bool = option(True, "weights 1 / count")
 
 
+class WearerOptions(Options):
+    """What calibration to the wearer takes."""
+
+    sides: Literal["both", "old", "new"] = option("both", "whose features are standardised within each wearer")
+    shrinkage: float = option(4.0, "windows that the population counts as, in a wearer's mean and variance", ge=0)
+    warm_up: float = option(60.0, "of calibration=causal: seconds before his own windows count", ge=0)
+    first: float | None = option(
+        None, "of calibration=wearer: only his windows of the first so many seconds; null: all", gt=0
+    )
+
+
 class SearchOptions(Options):
     """What is searched for every method alike."""
 
@@ -124,7 +135,7 @@ class SearchOptions(Options):
     batch: int = option(4, "suggested together; the same number gives the same search on any machine", ge=1)
     scheduler: Literal["none", "asha", "median"] = option("none", "stops poor trials early")
     reports: int = option(4, "how often a trial reports before it ends, which is when a scheduler can stop it", ge=1)
-    max_failures: int = option(0, "how often a failed trial is tried again", ge=0)
+    max_failures: int = option(2, "how often a trial is tried again that was lost with its process or node", ge=0)
 
     @field_validator("objectives")
     @classmethod
@@ -210,6 +221,13 @@ class Config(Options):
         "floors and ceilings, evaluated without a search",
         accepts="a list such as [teacher,oracle_probe]",
     )
+    calibration: list[Literal["none", "wearer", "causal"]] = option(
+        ["none"],
+        "features standardised within each wearer, without labels; none | wearer: by all of his windows | causal: by "
+        "those before the one judged; several are run side by side",
+        accepts="none, wearer or causal, or a list of them",
+    )
+    wearer: WearerOptions = option(WearerOptions(), "")
     data: SerializeAsAny[DataOptions]
     old: EncoderOptions = option(EncoderOptions(), "of the modality that has labels and a teacher")
     new: EncoderOptions = option(EncoderOptions(), "of the modality that people would rather wear")
@@ -231,6 +249,18 @@ class Config(Options):
                 f"{name!r} cannot be used; give a folder name of at most {LONGEST_NAME} bytes without slashes"
             )
         return name
+
+    @field_validator("calibration", mode="before")
+    @classmethod
+    def _as_list(cls, calibration: Any) -> Any:
+        return [calibration] if isinstance(calibration, str) else calibration
+
+    @field_validator("calibration")
+    @classmethod
+    def _check_calibration(cls, calibration: list[Any]) -> list[Any]:
+        if not calibration:
+            raise ValueError("[] cannot be used; give none, wearer or causal, or a list of them")
+        return _each_once(calibration)
 
     @field_validator("methods")
     @classmethod

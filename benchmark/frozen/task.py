@@ -21,7 +21,8 @@ from benchmark.data import registry as datasets
 from benchmark.data.base import PairedWindows, Windows
 from benchmark.data.splits import Split, development, inner_splits, splits_of
 from benchmark.encoders.base import Encoder
-from benchmark.frozen import teacher, weights
+from benchmark.frozen import calibration, teacher, weights
+from benchmark.frozen.calibration import Population
 from benchmark.frozen.features import Features
 from benchmark.frozen.weights import Kept, Side, options_of
 
@@ -48,6 +49,9 @@ class Task:
         self.data = load_data(config)
         self.split: Split = splits_of(self.data, config.data.split, config.seed)[fold]
         self.blind = False
+        self.calibration = "none"
+        self._populations: dict[tuple[Side, int], Population] = {}
+        self._calibrated: dict[str, Task] = {}
         self.reads: dict[tuple[str, int], float] = {}
         """Seconds that computing took of what was read of the store: by what it is, and by subject."""
         self._features: dict[str, Features] = {}
@@ -93,8 +97,20 @@ class Task:
         """The same frozen models on other windows."""
         _ = self.head, self.new
         other = copy.copy(self)
-        other.split = split
+        other.split, other._populations, other._calibrated = split, {}, {}
         return other
+
+    def calibrated(self, kind: str) -> "Task":
+        """The same task with features that are standardised within each wearer, and a teacher's head on such ones."""
+        if kind == self.calibration:
+            return self
+        if kind not in self._calibrated:
+            _ = self.old, self.new
+            other = copy.copy(self)
+            other.calibration, other._populations = kind, {}
+            other.__dict__["_teacher"] = self.old, other._calibrated_head()
+            self._calibrated[kind] = other
+        return self._calibrated[kind]
 
     @cached_property
     def _without_labels(self) -> PairedWindows:
@@ -136,6 +152,20 @@ class Task:
         """The teacher's linear head on the pooled last block."""
         return self._teacher[1]
 
+    def _calibrated_head(self) -> nn.Linear:
+        if not self.calibrates("old"):
+            return self._teacher[1]
+        kept = teacher.kept_head(self.config, self.data, self.split, self.old, self.calibration)
+        label, subject = self.data.label[self.split.train], self.data.subject[self.split.train]
+
+        def compute() -> dict[str, Tensor]:
+            pooled = self.pooled("old", "train", self.old.n_blocks)
+            options = self.config.teacher.model_copy(update={"training": "probe"})
+            return teacher.fit_head(pooled, label, subject, self.n_classes, options, self.config.seed).state_dict()
+
+        found = kept.tensors(compute)
+        return teacher.linear(found["weight"].numpy(), found["bias"].numpy()).to(self.device)
+
     def encoder(self, side: Side) -> Encoder:
         return self.old if side == "old" else self.new
 
@@ -168,10 +198,46 @@ class Task:
         return Features(store, self._without_labels, encoder, modality, self.batch_size, self.progress)
 
     def pooled(self, side: Side, split: str, block: int) -> Tensor:
-        """(N, D): the mean over tokens of what ``block`` takes; ``block == n_blocks`` is the last output."""
-        found = self.features(side).pooled(self.indices(split), block)
+        """(N, D): the mean over tokens of what ``block`` takes; ``block == n_blocks`` is the last output. Standardised
+        within each wearer, where that is asked of the side, by his windows in all splits."""
+        indices = windows = self.indices(split)
+        if self.calibrates(side):
+            windows = np.flatnonzero(np.isin(self.data.subject, self.data.subject[indices]))
+        x = self.features(side).pooled(windows, block)
         self._note(side, "pooled", split)
-        return found
+        if not self.calibrates(side):
+            return x
+        found = self.within_wearers(x, windows, self.population(side, block))
+        return found[torch.from_numpy(np.searchsorted(windows, indices))]
+
+    def calibrates(self, side: Side) -> bool:
+        """Whether a side's features are standardised within each wearer."""
+        return self.calibration != "none" and self.config.wearer.sides in ("both", side)
+
+    def population(self, side: Side, block: int) -> Population:
+        """What is known of people's features there: of the old side from train, of the new one from pair."""
+        if (side, block) not in self._populations:
+            windows = self.split.train if side == "old" else self.split.pair
+            x = self.features(side).pooled(windows, block)
+            self._populations[side, block] = calibration.population_of(x, self.data.subject[windows])
+        return self._populations[side, block]
+
+    def within_wearers(self, x: Tensor, windows: np.ndarray, population: Population) -> Tensor:
+        """Features (N, D) of these windows, standardised within each of their wearers by no other windows."""
+        mean, deviation = self.wearers_moments(x, windows, population)
+        return (x - mean) / deviation
+
+    def wearers_moments(self, x: Tensor, windows: np.ndarray, population: Population) -> tuple[Tensor, Tensor]:
+        """What ``within_wearers`` subtracts and divides by, (N, D) each."""
+        return calibration.moments(x, windows, self.data, self.calibration, self.config.wearer, population)
+
+    def first_seen(self, side: Side, block: int, x: Tensor) -> Tensor:
+        """Features (N, D) that are of no wearer, or of one of whom nothing is known yet, in the units of ``pooled``."""
+        return self.population(side, block)(x) if self.calibrates(side) else x
+
+    def decide(self, pooled: Tensor) -> Tensor:
+        """The head's logits (N, K) of pooled last outputs (N, D) that a bridge has made."""
+        return self.head(self.first_seen("old", self.old.n_blocks, pooled))
 
     def last(self, split: str) -> Rows:
         """The teacher's last block output for the paired old windows, in the old model's layout.

@@ -20,6 +20,7 @@ from benchmark.data.splits import Split
 from benchmark.encoders import base
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
+from benchmark.frozen import calibration as calibrating
 from benchmark.frozen.features import Features
 from benchmark.frozen.weights import Kept, encoder_module
 
@@ -150,6 +151,22 @@ def kept_teacher(config: Config, data: PairedWindows, split: Split, encoder: Enc
         "features": config.features.model_dump(),
         "seed": config.seed,
         "code": source_digest(sys.modules[__name__], base, encoder_module(encoder.name)),
+    }
+    return Kept(config, "teachers", key)
+
+
+def kept_head(config: Config, data: PairedWindows, split: Split, encoder: Encoder, calibration: str) -> Kept:
+    """A head on features of the teacher's encoder that are standardised within each wearer."""
+    key = {
+        "what": "head",
+        "weights": encoder.fingerprint(),
+        "subjects": [data.subject_key(encoder.signal.modality, one) for one in np.unique(data.subject[split.train])],
+        **data.windows_key(encoder.signal.modality, split.train),
+        "calibration": {"kind": calibration, **config.wearer.model_dump()},
+        "options": config.teacher.model_dump(),
+        "features": config.features.model_dump(),
+        "seed": config.seed,
+        "code": source_digest(sys.modules[__name__], calibrating, base, encoder_module(encoder.name)),
     }
     return Kept(config, "teachers", key)
 

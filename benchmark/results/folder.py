@@ -121,6 +121,12 @@ def read_classes(folder: Path) -> list[str]:
     return classes
 
 
+def read_words(folder: Path) -> list[str]:
+    """The command line's words that began the run; none of a run that was not begun by a command line."""
+    words = read_plan(folder).get("words")
+    return list(map(str, words)) if isinstance(words, list) else []
+
+
 def read_student(folder: Path) -> int:
     """Trainable parameters of the whole new model with its head. InputError if the plan is missing, or lacks them."""
     found = read_plan(folder).get("student_parameters")

@@ -66,7 +66,8 @@ ROW = (
     Column("new_modality", "str", "of the predictions"),
     Column("old_encoder", "str", "encoder, preset and weights of the old modality"),
     Column("new_encoder", "str", "encoder, preset and weights of the new modality"),
-    Column("method", "str", "method"),
+    Column("method", "str", "method; with @ and its name, where it is calibrated to the wearer"),
+    Column("calibration", "str", "of features to the wearer: none | wearer | causal"),
     Column("stage", "str", "search | final"),
     Column("protocol", "str", "what chose epochs and configurations"),
     Column("trial_id", "str", "unique within the run"),
@@ -100,6 +101,9 @@ ROW = (
     Column("test_accuracy", "float", "on test"),
     Column("test_kappa", "float", "Cohen's, on test; 0 where labels and predictions are all of one class"),
     Column("test_agreement", "float", "share of test windows for which it says what the teacher says"),
+    Column("test_balanced_agreement", "float", "the same, each class that the teacher names weighing the same"),
+    Column("pair_balanced_accuracy", "float", "on the pairs that it was trained on; for the report alone"),
+    Column("pair_balanced_agreement", "float", "on the pairs that it was trained on"),
     Column("training_windows", "int", "that were seen in training, each as often as it was"),
     Column("step_seconds", "float", "of a training step from stored inputs"),
     Column("train_seconds", "float", "of the trial, evaluation on val included"),
@@ -124,6 +128,7 @@ PREDICTION = (
     Column("label", "int", "true class"),
     Column("prediction", "int", "class"),
     Column("teacher_prediction", "int", "the teacher's class for the paired old window"),
+    Column("teacher_confidence", "float", "the probability that the teacher gives that class"),
 )
 
 

@@ -1,6 +1,8 @@
 """The Ray trainable: trains whatever a study asks for, one after the other."""
 
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
@@ -11,7 +13,7 @@ from benchmark.frozen.task import open_task
 from benchmark.plan import Study
 from benchmark.search.studies import asked_of, specs_of
 from benchmark.trial.folds import order
-from benchmark.trial.trial import Trial, together
+from benchmark.trial.trial import Trial, failed_row, together
 
 
 class SearchTrial(tune.Trainable):
@@ -25,6 +27,7 @@ class SearchTrial(tune.Trainable):
         """``config`` is what a study asks for, ``fixed`` what ``tune.with_parameters`` gives to all trials."""
         self.run_config: Config = fixed["run"]
         self.studies: dict[str, Study] = fixed["studies"]
+        self.dataset: str = fixed["dataset"]
         self.trials: list[Trial] = []
         self.notices: list[str] = []
         self._start(config)
@@ -36,22 +39,36 @@ class SearchTrial(tune.Trainable):
 
     def _start(self, asked: dict[str, Any]) -> None:
         run, study = self.run_config, self.studies[asked["study"]]
-        with notices(self.notices.append):
+        self.specs, self.trials, self.error = specs_of(study, run.seed, asked_of(asked)), [], ""
+        with notices(self.notices.append), self._failing():
             task = open_task(run, study.fold)
-            self.trials = [Trial(task, spec) for spec in specs_of(study, run.seed, asked_of(asked))]
-        alone = len(self.trials) == 1
-        self.running: Iterator[Any] = self.trials[0].epochs() if alone else together(self.trials)
-        self.per_step = max(1, -(-self.trials[0].n_epochs // run.search.reports))
+            for spec in self.specs:
+                self.trials.append(Trial(task, spec))
+            alone = len(self.trials) == 1
+            self.running: Iterator[Any] = self.trials[0].epochs() if alone else together(self.trials)
+            self.per_step = max(1, -(-self.trials[0].n_epochs // run.search.reports))
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """An error of a trial is its result: Tune tries again only what was lost with its process."""
+        try:
+            yield
+        except Exception:
+            self.error = traceback.format_exc()
 
     def _end(self) -> None:
         for trial in self.trials:
             trial.method.close()
 
     def step(self) -> dict[str, Any]:
-        with notices(self.notices.append):
-            for _ in range(self.per_step):
+        with notices(self.notices.append), self._failing():
+            for _ in range(self.per_step if not self.error else 0):
                 if next(self.running, None) is None:
                     break
+        if self.error:
+            rows = [failed_row(self.run_config, spec, self.dataset, self.error) for spec in self.specs]
+            ended = {"score": float("-inf"), "closeness": float("-inf"), "epoch": 0}
+            return {**ended, "rows": rows, "losses": [None] * len(rows), "notices": self.notices, "done": True}
         scores = [order(trial.best) for trial in self.trials if trial.best and not trial.diverged]
         score, closeness = max(scores, default=(float("-inf"), float("-inf")))
         return {

@@ -55,7 +55,7 @@ def choose(config: Config, plan: Plan, dataset: str, recorder: Recorder) -> list
     Where no trial of a study is done, its final trials are rows that say so. RunError where that is so of all studies.
     """
     chosen = {
-        study.name: best_of(study, recorder.of("search", study.method, study.fold), config.search.rule)
+        study.name: best_of(study, recorder.of("search", study.variant, study.fold), config.search.rule)
         for study in plan.studies
     }
     lost = [found.why for found in chosen.values() if isinstance(found, Unchosen)]
@@ -76,4 +76,5 @@ def _spec(config: Config, final: Final, found: Row | None) -> Spec:
     options = loads(found["config"]) if found else own if found is None else {}
     in_folds = bool(found) and final.study is not None and final.study.folds > 1
     epoch = {name: found.get(name) for name in VAL} if found and in_folds else None
-    return Spec(final.method, "final", final.trial_id, final.fold, final.seed, options, final.leakage, chosen=epoch)
+    head = (final.method, "final", final.trial_id, final.fold, final.seed, options, final.leakage)
+    return Spec(*head, calibration=final.calibration, chosen=epoch)

@@ -1,7 +1,8 @@
 """All studies of a run as one Ray Tune experiment, and final trials as tasks; rows go to the recorder.
 
 Studies advance together on actors that outlive trials: whatever study has something to ask for fills a free slot, those
-of the first folds first, so that an actor that has a fold open finds more of it to do.
+of the first folds first, so that an actor that has a fold open finds more of it to do, and of these the ones whose
+trials take several slots, so that slots do not change hands more often than need be.
 """
 
 import shutil
@@ -14,7 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from benchmark import registry
-from benchmark.cluster.session import trial_resources
+from benchmark.cluster.session import trial_bundles
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.common.progress import Bar, Progress
 from benchmark.config.schema import Config
@@ -38,7 +39,7 @@ def search(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Pat
     """
     fixed = _preselected(config, plan, recorder)
     studies = [
-        SearchStudy(config, study, fixed[study.name], shapes, recorder.of("search", study.method, study.fold))
+        SearchStudy(config, study, fixed[study.name], shapes, recorder.of("search", study.variant, study.fold))
         for study in plan.studies
     ]
     searcher = StudiesSearcher(studies)
@@ -55,7 +56,8 @@ def _run(
     shutil.rmtree(store, ignore_errors=True)
     studies = {study.name: study for study in plan.studies}
     trainable = tune.with_resources(
-        tune.with_parameters(SearchTrial, run=config, studies=studies), trial_resources(config.cluster)
+        tune.with_parameters(SearchTrial, run=config, studies=studies, dataset=dataset),
+        lambda asked: _room(config, studies[asked["study"]]),
     )
     try:
         with Bar(sum(study.trainings for study in plan.studies), "search", searcher.known) as bar:
@@ -81,10 +83,20 @@ def _run(
         shutil.rmtree(store / "search", ignore_errors=True)
 
 
+def _room(config: Config, study: Study) -> tune.PlacementGroupFactory:
+    """What a trial of a study asks for; Tune keeps actors of different sizes apart when it uses them again."""
+    bundles = trial_bundles(config.cluster, study.workers)
+    return tune.PlacementGroupFactory([{name.upper(): amount for name, amount in each.items()} for each in bundles])
+
+
 def evaluate(config: Config, specs: Sequence[Spec], dataset: str, recorder: Recorder) -> None:
     """Run the final trials that are not done yet."""
     done = {name for name, row in recorder.rows.items() if row["stage"] == "final" and row["status"] != "failed"}
-    jobs = [Job(spec.trial_id, _run_final, (config, spec, dataset)) for spec in specs if spec.trial_id not in done]
+    jobs = [
+        Job(spec.trial_id, _run_final, (config, spec, dataset), config.method_options[spec.method].processes)
+        for spec in specs
+        if spec.trial_id not in done
+    ]
 
     def keep(job: Job, found: tuple[dict[str, Any], dict[str, list[Any]]]) -> None:
         recorder.trial(*found)
@@ -125,7 +137,7 @@ def _preselected(config: Config, plan: Plan, recorder: Recorder) -> dict[str, Ma
 
 
 def _preselect(config: Config, study: Study, progress: Progress) -> Preselection:
-    task = open_task(config, study.fold)
+    task = open_task(config, study.fold).calibrated(study.calibration)
     task = task.development() if study.folds > 1 else task
     return registry.get(study.method).preselect(task, config.method_options[study.method], config.seed)
 
@@ -159,7 +171,9 @@ class StudiesSearcher(Searcher):
 
     def _ask(self) -> tuple[SearchStudy, Asked] | None:
         going_on = (study for study in self.studies if not study.finished)
-        for study in sorted(going_on, key=lambda one: (one.study.fold, one.asked / one.study.trainings)):
+        for study in sorted(
+            going_on, key=lambda one: (one.study.fold, -one.study.workers, one.asked / one.study.trainings)
+        ):
             if asked := study.next():
                 return study, asked
         return None
@@ -202,7 +216,8 @@ class Watcher(tune.Callback):
             warnings.warn(notice, Notice, stacklevel=2)
         if asked_of(trial.config).inner == 0:
             for row, loss in zip(result["rows"], result["losses"], strict=True):
-                self.recorder.curve(row, loss)
+                if loss is not None:  # of a trial that failed there is nothing to draw
+                    self.recorder.curve(row, loss)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         rows = trial.last_result.get("rows", [])

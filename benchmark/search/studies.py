@@ -65,7 +65,7 @@ class SearchStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * (len(self.objectives) - 1)]
         self._study = optuna.create_study(directions=directions, sampler=self._sampler)
-        for point in first_points(config, study.method, space, module.PAPER):
+        for point in first_points(config, study.variant, space, module.PAPER):
             self._study.enqueue_trial(point)
         self._known = self._trained(rows)
         self._rows: dict[int, list[Row]] = {}
@@ -240,6 +240,7 @@ def specs_of(study: Study, seed: int, asked: Asked) -> list[Spec]:
             study.leakage,
             inner=asked.inner,
             folds=study.folds,
+            calibration=study.calibration,
         )
         for k, member in enumerate(members, start=asked.number * len(members))
     ]

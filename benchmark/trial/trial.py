@@ -15,7 +15,7 @@ from benchmark.common.machine import PeakMemory
 from benchmark.config.schema import Config
 from benchmark.frozen.task import Task, open_task
 from benchmark.method import Epoch, Method
-from benchmark.plan import Spec
+from benchmark.plan import Spec, variant
 from benchmark.results.schema import versions
 from benchmark.trial import folds, metrics
 from benchmark.trial.costs import inference_seconds
@@ -33,6 +33,7 @@ class Trial:
 
     def __init__(self, task: Task, spec: Spec):
         torch.manual_seed(spec.seed)
+        task = task.calibrated(spec.calibration)
         task = task.inner(spec.inner, spec.folds) if spec.folds > 1 else task
         task = task.development() if spec.chosen else task
         self.task, self.spec = (task := task.noting()), spec
@@ -86,7 +87,7 @@ class Trial:
         while not self.finished:
             begin = time.perf_counter()
             done = self.method.train_epoch()
-            yield self.record(done, time.perf_counter() - begin)
+            yield self.record(done, done.seconds or time.perf_counter() - begin)
 
     def record(self, done: Epoch, seconds: float) -> dict[str, Any]:
         """Take note of an epoch that the method was trained for, and judge it on val."""
@@ -133,6 +134,13 @@ class Trial:
         found = self.task.extraction()
         return {"extraction_seconds": sum(found.values()), "extraction": json.dumps(found)}
 
+    def _on_pair(self) -> dict[str, Any]:
+        """How well it does on the pairs that a transfer learns from; of what was learnt there, not for choosing."""
+        logits, label = self.method.logits("pair"), self.task.labels("pair")
+        scores = metrics.scores(label, logits.argmax(1).cpu().numpy(), self.task.n_classes)
+        agreement = metrics.balanced_agreement(logits, self.task.teacher_logits("pair"))
+        return {"pair_balanced_accuracy": scores["balanced_accuracy"], "pair_balanced_agreement": agreement}
+
     def test(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """Go back to the best epoch and read the test split: its columns of the row, and a prediction per window,
         column by column; none of a trial that diverged."""
@@ -149,6 +157,8 @@ class Trial:
         for name, value in metrics.scores(label, prediction, self.task.n_classes).items():
             row[f"test_{name}"] = value
         row["test_agreement"] = metrics.agreement(logits, teacher)
+        row["test_balanced_agreement"] = metrics.balanced_agreement(logits, teacher)
+        row |= self._on_pair()
         row["inference_seconds_per_window"] = inference_seconds(self.method, self.task)
         row |= self._extraction()
         indices = self.task.indices("test")
@@ -159,6 +169,7 @@ class Trial:
             "label": label.tolist(),
             "prediction": prediction.tolist(),
             "teacher_prediction": teacher.argmax(1).cpu().numpy().tolist(),
+            "teacher_confidence": teacher.softmax(1).amax(1).cpu().double().numpy().tolist(),
         }
         return row, predictions
 
@@ -175,7 +186,8 @@ def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
         "new_modality": new.modality,
         "old_encoder": f"{old.name} {old.preset}, {old.weights} weights",
         "new_encoder": f"{new.name} {new.preset}, {new.weights} weights",
-        "method": spec.method,
+        "method": variant(spec.method, spec.calibration),
+        "calibration": spec.calibration,
         "stage": spec.stage,
         "protocol": config.protocol,
         "trial_id": spec.trial_id,
