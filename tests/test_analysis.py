@@ -697,11 +697,7 @@ def test_write_leaves_every_table_and_figure_and_nothing_else(tmp_path: Path) ->
     }
     assert set(paths) == there
     assert {found.relative_to(path).as_posix() for found in there} == {
-        *(
-            f"tables/{name}.{end}"
-            for name in TABLES
-            for end in ("md", "csv", "tex")
-        ),
+        *(f"tables/{name}.{end}" for name in TABLES for end in ("md", "csv", "tex")),
         *(f"figures/accuracy_parameters.{end}" for end in ("png", "svg")),
         "report.html",
     }

@@ -23,8 +23,8 @@ from tests.conftest import SMALL
 ROOT = Path(__file__).parents[1]
 DEATH = "its process died: it was killed, perhaps by the system for want of memory, or crashed"
 
-# A search has a trial of each mishap, as another one finds it taken; final trials have that of their seed. Tune may begin
-# a trial twice, which has the same mishap then.
+# A search has a trial of each mishap, as another one finds it taken; final trials have that of their seed. Tune may
+# begin a trial twice, which has the same mishap then.
 FRAGILE = '''"""The teacher's pseudo-labels by a bias, and what can go wrong while it is trained."""
 
 import os
