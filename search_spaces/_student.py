@@ -71,11 +71,6 @@ class StudentOptions(MethodOptions):
                     f"{method}.adapt={adapt}"
                 )
         self._check_workers(method)
-        if self.workers > 1 and config.calibration != ["none"]:
-            raise InputError(
-                f"{method}.workers={self.workers} cannot be calibrated to the wearer, whose moments no single worker "
-                f"has; give {method}.workers=1, or calibration=none"
-            )
 
     def _check_workers(self, method: str) -> None:
         """InputError for options of DeepSpeed that do not go together."""

@@ -1,6 +1,9 @@
 """Students that several processes train: the same numbers as one process, whatever is shared out and whoever dies."""
 
 import contextlib
+import re
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -14,7 +17,6 @@ import pytest
 import ray
 import torch
 
-import analysis
 from benchmark.cluster.session import check_workers, session, trial_bundles
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.cluster.team import Lost, Team
@@ -24,7 +26,6 @@ from benchmark.errors import InputError, Notice
 from benchmark.frozen.task import Task
 from benchmark.plan import Spec
 from benchmark.registry import configure
-from benchmark.run import run
 from benchmark.trial.trial import failed_row
 from tests.conftest import SMALL
 from tests.test_cluster import loopback
@@ -226,8 +227,10 @@ def test_options_that_cannot_be(words: list[str], said: str):
 def test_a_run_with_workers_beside_a_method_without(tmp_path: Path):
     words = [f"results={tmp_path}/results", f"cache={tmp_path}/cache", "cluster.cpus=2", "search.trials=3"]
     words += ["kd_logits.workers=2", "kd_logits.zero=2", "kd_logits.epochs=2", "bridge.epochs=2", "final.seeds=[0]"]
-    folder = run(configure([*SMALL, *words]))
-    rows = pl.read_parquet(folder / "trials.parquet")
+    done = subprocess.run([sys.executable, "-m", "benchmark", *SMALL, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^KD logits +\d", done.stdout, re.MULTILINE), done.stdout
+    (file,) = (tmp_path / "results").glob("*/trials.parquet")
+    rows = pl.read_parquet(file)
     assert rows["status"].to_list() == ["done"] * len(rows)
     assert set(rows["method"]) >= {"bridge", "kd_logits"}
-    assert analysis.write(folder)
