@@ -1,4 +1,5 @@
-"""``python -m analysis <results folder>``, ``... report <results folders>`` and ``... parameters --paper``."""
+"""``python -m analysis <results folder>``, ``... report <results folders>``, ``... summary <results folders>`` and
+``... parameters --paper``."""
 
 import argparse
 import sys
@@ -20,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "words",
         nargs="+",
         metavar="folder",
-        help="a run's folder, results/<name>; 'report' and the folders of one or more runs for their report alone; or "
-        "'parameters' with --paper",
+        help="a run's folder, results/<name>; 'report' and the folders of one or more runs for their report alone; "
+        "'summary' and those of several for one table of all; or 'parameters' with --paper",
     )
     parser.add_argument(
         "--paper",
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help="the folder that --paper writes to (default: results/paper), or the file of a report (default: "
+        help="the folder that --paper (default: results/paper) or a summary (default: where the first run lies) is "
+        "written to, or the file of a report (default: "
         "report.html in the run's folder, of several runs beside the first one's)",
     )
     options = parser.parse_args(arguments)
@@ -44,6 +46,8 @@ def _answer(options: argparse.Namespace) -> str:
         return _paper(" ".join(options.words), options.out or Path("results/paper"))
     if first == "report":
         return _report([Path(word) for word in rest], options.out)
+    if first == "summary":
+        return _summary([Path(word) for word in rest], options.out)
     if rest:
         raise InputError(f"{len(rest) + 1} folders were given; give one, or report {' '.join(options.words)}")
     return _run(Path(first))
@@ -63,6 +67,17 @@ def _report(folders: Sequence[Path], out: Path | None) -> str:
     runs = [Run(folder) for folder in folders]
     beside = folders[0] if len(folders) == 1 else folders[0].parent
     return str(report.write(runs, out or beside / report.NAME))
+
+
+def _summary(folders: Sequence[Path], out: Path | None) -> str:
+    if not folders:
+        raise InputError("summary was given no folder; give those of several runs: summary results/a results/b")
+    from analysis import summary, writers
+    from analysis.run import Run
+
+    table = summary.table([Run(folder) for folder in folders])
+    paths = writers.save(table, out or folders[0].parent)
+    return "\n".join([writers.plain(table), *map(str, paths)])
 
 
 def _paper(what: str, folder: Path) -> str:
