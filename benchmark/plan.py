@@ -47,6 +47,11 @@ def variant(method: str, calibration: str) -> str:
     return method if calibration == "none" else f"{method}@{calibration}"
 
 
+def method_of(variant: str) -> str:
+    """The method of what ``variant`` made."""
+    return variant.partition("@")[0]
+
+
 @dataclass(frozen=True)
 class Rung:
     """So many trials are trained on these inner folds."""

@@ -15,7 +15,7 @@ from benchmark.frozen.task import load_data
 from benchmark.frozen.teacher import check_probe
 from benchmark.frozen.weights import Shapes, check_weights, shapes_of
 from benchmark.method import student_parameters
-from benchmark.plan import Plan, describe, make_plan
+from benchmark.plan import Plan, describe, make_plan, method_of
 from benchmark.results import folder as folders
 from benchmark.results.folder import claim
 from benchmark.results.lock import locked
@@ -55,7 +55,7 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
             whole = student_parameters(shapes.new, shapes.n_classes)
             folder = claim(config, {**plan.document(), "student_parameters": whole, "words": list(words)})
             say(describe(config, data, plan))
-            options = {name: config.method_options[name.partition("@")[0]] for name in plan.methods}
+            options = {name: config.method_options[method_of(name)] for name in plan.methods}
             with recording(folder, plan.methods, options) as recorder:
                 begin = time.perf_counter()
                 saved = prepare(config, plan.folds, reads_last_tokens(config))

@@ -208,8 +208,6 @@ def test_windows_that_overlap_are_in_one_part_of_every_split(root: Path, tmp_pat
 
 def test_the_real_recordings_give_the_published_labels_their_windows(shared: Path, tmp_path: Path):
     root = shared / "data" / "stress_predict"
-    if not root.is_dir():
-        pytest.skip(f"needs the recordings of Stress-Predict in {root}")
     dataset = registry.build("stress_predict", {"root": str(root)})
     windows = cache.load(dataset, "eda", "ppg", tmp_path, progress=False)
     assert len(windows.subjects) == 23  # of 24 whose signals are there

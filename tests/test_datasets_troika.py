@@ -190,8 +190,6 @@ def test_what_does_not_belong_there_is_left_alone(root: Path):
 
 def test_the_real_runs_give_the_windows_of_their_reference(shared: Path, tmp_path: Path):
     root = shared / "data" / "troika"
-    if not root.is_dir():
-        pytest.skip(f"needs the recordings of TROIKA in {root}")
     dataset = troika(root)
     windows = cache.load(dataset, "ecg", "ppg", tmp_path, progress=False)
     assert len(windows.subjects) == 11

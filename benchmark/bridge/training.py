@@ -56,7 +56,12 @@ class Bridge(Method):
         ),
         Column("rank", "int", "of the prototypes' weights", "Rank"),
         Column("prototypes", "int", "token vectors that its output is made of", "Prototypes"),
-        Column("objective", "str", "what it is trained for: the published loss, the teacher's decision", "Objective"),
+        Column(
+            "objective",
+            "str",
+            "what it is trained for: the published loss, the teacher's decision, pooled features or both",
+            "Objective",
+        ),
     )
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {"positions": positions.COLUMNS}
 
