@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import optuna
 
 
+PUBLISHED = "published"
+"""The objective that, unless told otherwise, begins as published as well."""
+
+
 class Options(MethodOptions):
     """Options of the prototype bridge."""
 
@@ -31,9 +35,10 @@ class Options(MethodOptions):
     learning_rate: float | None = option(None, "of Adam", gt=0)
     epochs: int = option(40, "passes over the pair split", ge=1)
     batch_size: int = option(16, "windows a step", ge=1)
-    init: Literal["rand", "randreal", "regression"] = option(
-        "rand",
-        "prototypes: standard normal | real tokens of the block entered | the best linear map of the bridge's rank",
+    init: Literal["rand", "randreal", "regression"] | None = option(
+        None,
+        "prototypes: standard normal | real tokens of the block entered | the best linear map of the bridge's rank; "
+        "null: rand for the published objective, regression for the others",
     )
     objective: Literal["published", "decision", "pooled", "both"] | None = option(
         None,
@@ -42,11 +47,16 @@ class Options(MethodOptions):
     )
     temperature: float = option(2.0, "that softens both decisions", gt=0)
     pooled_weight: float = option(1.0, "of pooled features beside the decision, or alone", gt=0)
+    class_weighted: bool = option(True, "windows weigh 1 / count of the teacher's classes in the decision")
     weight_decay: float = option(0.0, "of AdamW; 0: Adam", ge=0, lt=1)
     dropout: float = option(0.0, "of input features, in training", ge=0, lt=1)
     mixing: float = option(0.0, "of pairs: parameter of mixup's beta distribution; 0: none", ge=0)
     averaging: bool = option(False, "predict by the mean of the weights of the second half of the epochs")
-    standardise: bool = option(False, "inputs, over pair; folded into the bridge when it is trained")
+    standardise: bool | None = option(
+        None,
+        "inputs, over pair; folded into the bridge when it is trained; null: not for the published objective, but for "
+        "the others",
+    )
     loss: Literal["cosine", "mse", "l1", "infonce"] = option("cosine", "between what comes out and what should")
     loss_at: Literal["last_layer", "bridge_output"] = option(
         "last_layer", "behind the old model's blocks | in front of them"
@@ -60,8 +70,18 @@ class Options(MethodOptions):
 
     shared: ClassVar[tuple[str, ...]] = (
         *("input", "output", "batch_size", "epochs", "loss", "loss_at", "layout", "objective", "temperature"),
-        *("pooled_weight", "weight_decay", "dropout", "mixing", "averaging", "standardise"),
+        *("pooled_weight", "class_weighted", "weight_decay", "dropout", "mixing", "averaging", "standardise"),
     )
+
+    @property
+    def start(self) -> str:
+        """``init``, or what stands in for it."""
+        return self.init or ("rand" if self.objective == PUBLISHED else "regression")
+
+    @property
+    def standardises(self) -> bool:
+        """``standardise``, or what stands in for it."""
+        return self.objective != PUBLISHED if self.standardise is None else self.standardise
 
     @property
     def trained_together(self) -> int:
@@ -117,9 +137,7 @@ _RELEASED: Mapping[str, Mapping[str, Any]] = {
     },
     "fog_emg2eeg": {"input": 6, "output": 10, "rank": 8, "prototypes": 50, "learning_rate": 1e-4, "epochs": 100},
 }
-PAPER: Mapping[str, Mapping[str, Any]] = {
-    name: {"objective": "published", **point} for name, point in _RELEASED.items()
-}
+PAPER: Mapping[str, Mapping[str, Any]] = {name: {"objective": PUBLISHED, **point} for name, point in _RELEASED.items()}
 
 
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256)

@@ -8,14 +8,22 @@ from benchmark.perf import ablation
 from benchmark.registry import options_of
 from benchmark.trial.trial import Trial
 
+N = 2 * len(ablation.OBJECTIVES) + len(ablation.PARTS) + len(ablation.MORE)
+
 
 def test_a_variant_differs_from_the_one_it_is_added_to_in_what_its_name_says():
     found = list(ablation.variants(["none", "wearer"]))
-    assert len({one[:3] for one in found}) == len(found) == 2 * (len(ablation.OBJECTIVES) + len(ablation.PARTS))
-    plain = options_of("bridge", {"objective": "decision"}).model_dump()
+    assert len({one[:3] for one in found}) == len(found) == 2 * N
+    plain = options_of("bridge", {**ablation.PLAIN, "objective": "decision"}).model_dump()
+    begun = options_of("bridge", {"objective": "decision"})
     for _, objective, added, options in found:
-        changed = {name for name, value in options_of("bridge", options).model_dump().items() if value != plain[name]}
-        assert changed == {*ablation.PARTS.get(added, {}), *(["objective"] if objective != "decision" else [])}
+        of = options_of("bridge", options)
+        changed = {name for name, value in of.model_dump().items() if value != plain[name]} - {"objective"}
+        if added.startswith("defaults"):
+            assert (of.start, of.standardises, of.class_weighted) == (begun.start, begun.standardises, True)
+            assert changed == {"init", "standardise", "class_weighted", *ablation.MORE.get(added[10:], {})}
+        else:
+            assert (of.objective, changed) == (objective, {*ablation.PARTS.get(added, {})})
 
 
 def test_places_are_early_in_the_middle_and_late():
@@ -29,7 +37,7 @@ def test_each_variant_is_trained_for_its_epochs_without_choosing_one(small, monk
     original = Trial.test
     monkeypatch.setattr(Trial, "test", lambda self: trained.append((self.spec, self.epoch)) or original(self))
     rows = ablation.judge(small, 0, "wearer", True, silent)
-    assert len(rows) == len(trained) == 3 * (len(ablation.OBJECTIVES) + len(ablation.PARTS)) + 3 * len(ablation.PROBE)
+    assert len(rows) == len(trained) == 3 * (N + len(ablation.PROBE))
     assert {epoch for spec, epoch in trained if spec.method == "bridge"} == {1}
     assert {spec.calibration for spec, _ in trained} == {"wearer"}
     assert all(0 <= row["test_balanced_accuracy"] <= 1 for row in rows)
@@ -39,7 +47,7 @@ def test_the_page_has_means_over_places_of_means_over_folds(small):
     rng = np.random.default_rng(0)
     names = {"calibration": "none", "method": "bridge", "objective": "decision", "added": ""}
     rows = [
-        {**names, "where": where, "fold": fold, "test_balanced_accuracy": x, "test_agreement": x / 2}
+        {**names, "where": where, "fold": fold, "test_balanced_accuracy": x, "test_balanced_agreement": x / 2}
         for where in ("a", "b", "c")
         for fold, x in enumerate(rng.random(4))
     ]

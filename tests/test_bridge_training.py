@@ -13,6 +13,7 @@ from benchmark.bridge.objectives import OBJECTIVES, on_pooled
 from benchmark.bridge.population import Population
 from benchmark.bridge.regularisation import Averaging, Perturbation
 from benchmark.frozen.task import Task
+from benchmark.registry import options_of
 from tests.test_transfer import BRIDGE, make
 
 
@@ -26,12 +27,38 @@ def test_the_losses_of_decisions_and_pooled_features_are_their_formulae():
     a, b = (torch.from_numpy(part) for part in rng.standard_normal((2, 7, 5)))
     weight, bias = (p.detach().numpy() for p in head.parameters())
     q, p = (softmax((one.numpy() @ weight.T + bias) / 2) for one in (a, b))
-    decision = 4 * np.mean(np.sum(p * np.log(p / q), 1))
+    classes = np.array([0.5, 1.0, 2.0])
+    decision = 4 * np.mean(classes[p.argmax(1)] * np.sum(p * np.log(p / q), 1))
     pooled = np.mean((a.numpy() - b.numpy()) ** 2) / 0.3
     for name, (d, m) in OBJECTIVES.items():
-        found = on_pooled(head, d, 1.5 * m, 2.0, 0.3)(a, b)
-        assert found.item() == pytest.approx(d * decision + 1.5 * m * pooled), name
-        assert float(on_pooled(head, d, m, 2.0, 0.3)(b, b)) == pytest.approx(0, abs=1e-12)
+        loss = on_pooled(head, d, 1.5 * m, 2.0, 0.3, torch.from_numpy(classes))
+        assert loss(a, b).item() == pytest.approx(d * decision + 1.5 * m * pooled), name
+        assert loss(b, b).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_classes_that_the_teacher_rarely_names_weigh_as_much_in_all_as_others(task: Task):
+    said = task.teacher_logits("pair").argmax(1)
+    weight = make("bridge", task, {**BRIDGE, "objective": "decision"})._class_weights()[said]
+    named = said.unique()
+    for one in named:
+        assert float(weight[said == one].sum()) == pytest.approx(len(said) / len(named), rel=1e-5)
+    even = make("bridge", task, {**BRIDGE, "objective": "decision", "class_weighted": False})._class_weights()
+    assert set(even.tolist()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ("regression", True)),
+        ({"objective": "decision"}, ("regression", True)),
+        ({"objective": "published"}, ("rand", False)),
+        ({"objective": "published", "init": "regression", "standardise": True}, ("regression", True)),
+        ({"objective": "both", "init": "randreal", "standardise": False}, ("randreal", False)),
+    ],
+)
+def test_the_published_objective_begins_as_published(options, expected):
+    found = options_of("bridge", options)
+    assert (found.start, found.standardises) == expected
 
 
 @pytest.mark.parametrize("output", [1, "head"])
@@ -51,7 +78,8 @@ def test_an_objective_on_pooled_features_trains_the_bridge_and_reads_no_token(
 
 def test_the_first_loss_of_a_decision_is_that_of_the_old_model_on_nothing(task: Task):
     """B is zero, and so is what enters block j."""
-    method = make("bridge", task, {**BRIDGE, "objective": "decision", "batch_size": 1000, "temperature": 3.0})
+    options = {"objective": "decision", "batch_size": 1000, "temperature": 3.0, "class_weighted": False}
+    method = make("bridge", task, {**BRIDGE, **options})
     nothing = task.old.from_tokens(torch.zeros(1, *task.old.shape_at(1)))
     said = task.head(task.old.pool(task.old.run(nothing, 1, task.old.n_blocks)))
     taught = (task.teacher_logits("pair") / 3).log_softmax(1)

@@ -38,7 +38,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def on_pooled(
-    head: nn.Linear, decision: float, pooled: float, temperature: float, variance: float
+    head: nn.Linear, decision: float, pooled: float, temperature: float, variance: float, weight: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A loss of pooled outputs (B, D) of the old model's last block, against the teacher's own.
 
@@ -47,14 +47,15 @@ def on_pooled(
     decision : weight of T^2 KL(teacher || bridge) of what the frozen head says of both, softened by T = ``temperature``
         (Hinton et al., 2015, arXiv 1503.02531).
     pooled : weight of the mean squared error, in units of the ``variance`` of the teacher's features.
+    weight : (K,) of a window in the decision, by the class that the teacher finds most likely.
     """
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
         total = output.new_zeros(())
         if decision:
             said, taught = (F.log_softmax(head(one) / temperature, -1) for one in (output, target))
-            divergence = (taught.exp() * (taught - said)).sum(-1).mean()  # kl_div has no batching rule
-            total = total + decision * temperature**2 * divergence
+            divergence = (taught.exp() * (taught - said)).sum(-1)  # kl_div has no batching rule
+            total = total + decision * temperature**2 * (weight[taught.argmax(-1)] * divergence).mean()
         if pooled:
             total = total + pooled * F.mse_loss(output, target) / variance
         return total

@@ -4,6 +4,7 @@ Shapes: B windows of a batch, D features, T tokens. Positions as in the paper: t
 *output* of block i and enters the old one at the *input* of block j; j = ``head`` enters the teacher's linear head.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -82,8 +83,10 @@ class Bridge(Method):
 
     @classmethod
     def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:
+        starts = itertools.product(space["objective"], space.get("standardise", [None]))
+        offsets = {Options(objective=objective, standardise=given).standardises for objective, given in starts}
         # Standardised inputs have a constant beside them.
-        widths = [new.shape_at(i + 1)[1] + offset for i in space["input"] for offset in {*space["standardise"]}]
+        widths = [new.shape_at(i + 1)[1] + offset for i in space["input"] for offset in offsets]
         found = []
         for output in space["output"]:
             tokens, d_old = entered_shape(old, entered_block(old, output))
@@ -125,10 +128,10 @@ class Bridge(Method):
         self.moments = x.mean(0), x.std(0).clamp_min(1e-6 * float(x.std(0).max()))
         self.x = self._as_taken(x)
         self.bridge = PrototypeBridge(self.x.shape[1], tokens, d_old, options.rank, options.prototypes, self.generator)
-        if options.init == "randreal":
+        if options.start == "randreal":
             self.bridge.set_prototypes(real_tokens(task, self.j, options.prototypes, len(x), self.generator))
         self.bridge.to(task.device, task.new.dtype)
-        if options.init == "regression":
+        if options.start == "regression":
             windows = torch.arange(len(x))[:: -(-len(x) // MOST_WINDOWS)]
             regress(self.bridge, self.x[windows], real_inputs(task, self.j, windows))
         self.optimizer = adam(self.bridge.parameters(), options.learning_rate, options.weight_decay)
@@ -142,7 +145,7 @@ class Bridge(Method):
         self.trainable_parameters = sum(p.numel() for p in self.bridge.parameters())
         self.stored_parameters = (
             sum(p.numel() for p in self._folded().parameters())
-            + (options.rank if options.standardise else 0)
+            + (options.rank if options.standardises else 0)
             + embed_parameters(task.new)
             + block_parameters(task.new, 0, self.i + 1)
             + block_parameters(self.old, self.j, self.old.n_blocks)
@@ -163,12 +166,12 @@ class Bridge(Method):
 
     def _as_taken(self, x: Tensor) -> Tensor:
         """Pooled features of the new model (B, D_new) as the bridge takes them."""
-        return standardised(x, *self.moments) if self.options.standardise else x
+        return standardised(x, *self.moments) if self.options.standardises else x
 
     def _folded(self) -> PrototypeBridge:
         """What a device runs, which takes pooled features as they are."""
         current = self.current
-        return current.folded(*self.moments) if self.options.standardise else current
+        return current.folded(*self.moments) if self.options.standardises else current
 
     @property
     def current(self) -> PrototypeBridge:
@@ -183,7 +186,14 @@ class Bridge(Method):
         assert isinstance(self.target, Tensor)
         decision, pooled = OBJECTIVES[self.options.objective or ""]
         weight, variance = pooled * self.options.pooled_weight, float(self.target.var(0).mean())
-        return on_pooled(self.head, decision, weight, self.options.temperature, variance)
+        return on_pooled(self.head, decision, weight, self.options.temperature, variance, self._class_weights())
+
+    def _class_weights(self) -> Tensor:
+        """1 / count of the teacher's classes, of mean 1 over pair; all 1 where they are not asked for."""
+        count = torch.bincount(self.task.teacher_logits("pair").argmax(1), minlength=self.task.n_classes)
+        if not self.options.class_weighted:
+            return torch.ones_like(count, dtype=self.x.dtype)
+        return (count.sum() / (count > 0).sum() / count.clamp_min(1)).to(self.x)
 
     def _targets(self) -> Tensor | Rows:
         if self.at_head or self.on_pooled:

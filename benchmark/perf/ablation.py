@@ -1,8 +1,10 @@
 """``python -m benchmark.perf.ablation``: what each part of a bridge's training is worth, one direction at a time.
 
 Bridges at a few fixed places are trained on all of pair and val for a fixed number of epochs: nothing is searched and
-no epoch is chosen. Every variant differs from a named one in one thing. Balanced accuracy on test, of each fold's
-windows, as a mean over folds and places; beside them a linear probe of the teacher's classes.
+no epoch is chosen. Every variant differs from a named one in one thing; "defaults" are standardised inputs, a start
+from the regression and class weights together. Balanced accuracy on test, and balanced agreement with the teacher,
+which takes no label, of each fold's windows, as means over folds and places; beside them a linear probe of the
+teacher's classes.
 """
 
 import argparse
@@ -34,20 +36,25 @@ from benchmark.trial.trial import Trial
 EPOCHS = 20
 POINT = {"rank": 8, "prototypes": 32, "learning_rate": 1e-3, "epochs": EPOCHS}
 OBJECTIVES = ("published", "decision", "pooled", "both")
+PLAIN: Mapping[str, Any] = {"init": "rand", "standardise": False, "class_weighted": False}
 PARTS: Mapping[str, Mapping[str, Any]] = {
+    "from real tokens": {"init": "randreal"},
+    "from the regression": {"init": "regression"},
+    "standardised": {"standardise": True},
+    "class weights": {"class_weighted": True},
     "weight decay 0.1": {"weight_decay": 0.1},
     "dropout 0.3": {"dropout": 0.3},
     "mixing 0.4": {"mixing": 0.4},
     "averaging": {"averaging": True},
-    "standardised": {"standardise": True},
-    "from real tokens": {"init": "randreal"},
-    "from the regression": {"init": "regression"},
-    "standardised, from the regression": {"standardise": True, "init": "regression"},
-    "all of these": {
-        **{"weight_decay": 0.1, "dropout": 0.3, "mixing": 0.4, "averaging": True},
-        **{"standardise": True, "init": "regression"},
-    },
 }
+DEFAULTS = ("standardised", "from the regression", "class weights")
+"""Those that the search has unless told otherwise."""
+MORE: Mapping[str, Mapping[str, Any]] = {
+    "temperature 0.5": {"temperature": 0.5},
+    "temperature 4": {"temperature": 4.0},
+    **{name: options for name, options in PARTS.items() if name not in DEFAULTS and "init" not in options},
+}
+"""On top of ``DEFAULTS``."""
 PROBE = (1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties of the probe."""
 
@@ -56,9 +63,14 @@ def variants(calibrations: Sequence[str]) -> Iterator[tuple[str, str, str, dict[
     """(calibration, objective, what is added, options)."""
     for calibration in calibrations:
         for objective in OBJECTIVES:
-            yield calibration, objective, "", {"objective": objective}
+            yield calibration, objective, "", {**PLAIN, "objective": objective}
         for name, options in PARTS.items():
-            yield calibration, "decision", name, {"objective": "decision", **options}
+            yield calibration, "decision", name, {**PLAIN, "objective": "decision", **options}
+        begun = {name: value for part in DEFAULTS for name, value in PARTS[part].items()}
+        for objective in OBJECTIVES:
+            yield calibration, objective, "defaults", {"objective": objective, **begun}
+        for name, options in MORE.items():
+            yield calibration, "decision", f"defaults, {name}", {"objective": "decision", **begun, **options}
 
 
 def places(n_new: int, n_old: int, few: bool) -> list[tuple[int, int | str]]:
@@ -78,7 +90,10 @@ def judge(config: Config, fold: int, calibration: str, few: bool, progress: Prog
         for _ in trial.epochs():
             pass
         row, _ = trial.test()
-        kept = {name: row.get(name) for name in ("test_balanced_accuracy", "test_agreement", "trainable_parameters")}
+        kept = {
+            name: row.get(name)
+            for name in ("test_balanced_accuracy", "test_balanced_agreement", "trainable_parameters")
+        }
         names = {"calibration": calibration, "method": method, "objective": objective, "added": added, "where": where}
         rows.append({**names, "fold": fold, **kept})
 
@@ -98,12 +113,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Means over folds of each place; then their mean, deviation and best over places."""
     by = ["calibration", "method", "objective", "added"]
     found = pl.DataFrame(rows).group_by(*by, "where", maintain_order=True)
-    scores = found.agg(pl.col("test_balanced_accuracy", "test_agreement").mean())
+    scores = found.agg(pl.col("test_balanced_accuracy", "test_balanced_agreement").mean())
     return scores.group_by(*by, maintain_order=True).agg(
         pl.col("test_balanced_accuracy").mean().alias("accuracy"),
         pl.col("test_balanced_accuracy").std().alias("accuracy_sd"),
         pl.col("test_balanced_accuracy").max().alias("best"),
-        pl.col("test_agreement").mean().alias("agreement"),
+        pl.col("test_balanced_agreement").mean().alias("agreement"),
         pl.len().alias("places"),
     )
 
@@ -119,7 +134,7 @@ def table(config: Config, found: pl.DataFrame, folds: int) -> str:
         label("added", "Added"),
         mean_sd("accuracy", "Balanced accuracy"),
         number("best", "Best place", scale=100),
-        number("agreement", "Teacher agreement", scale=100),
+        number("agreement", "Balanced agreement", scale=100),
     ]
     caption = (
         f"{config.experiment}, data.seed={getattr(config.data, 'seed', 0)}, {folds} folds: means over places ± their "
