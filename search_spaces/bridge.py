@@ -151,7 +151,7 @@ def space(trial: "optuna.Trial", blocks: Blocks) -> None:
     A rank above the width of what is mapped, or many more prototypes than there are dimensions, add nothing. Full-size
     blocks are trained through at the published rates, which are too slow for small ones.
     """
-    trial.suggest_categorical("objective", ["published", "decision", "pooled", "both"])
+    trial.suggest_categorical("objective", [PUBLISHED, "decision", "pooled", "both"])
     trial.suggest_int("input", 0, blocks.new - 1)
     trial.suggest_categorical("output", [*range(blocks.old), "head"])
     trial.suggest_categorical("rank", [rank for rank in RANKS if rank <= blocks.new_width])

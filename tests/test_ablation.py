@@ -62,5 +62,5 @@ def test_the_page_has_means_over_places_of_means_over_folds(small):
 
 
 def test_a_page_does_not_say_where_recordings_lie_here():
-    assert ablation._shown("data.root=/home/me/eegmat") == "data.root=/path/to/eegmat"
-    assert ablation._shown("data.seed=1") == "data.seed=1"
+    words = ["data.root=/home/me/eegmat", "data.seed=1", "cache=/tmp/me"]
+    assert ablation.shown_words(words) == ["data.root=/path/to/eegmat", "data.seed=1"]

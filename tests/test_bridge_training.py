@@ -145,7 +145,7 @@ def test_a_regression_finds_the_map_that_a_bridge_of_its_rank_is():
     torch.nn.init.normal_(truth.B, generator=generator)
     tokens = truth(x).detach().transpose(1, 2)
     found = PrototypeBridge(6, tokens=3, d_old=5, rank=2, prototypes=5, generator=generator)
-    regress(found, x, tokens)
+    regress(found, x, tokens, 1e-2)
     error = float((found(x).transpose(1, 2) - tokens).square().mean() / tokens.square().mean())
     assert error < 1e-3  # but for the ridge
     noise = torch.randn(200, 3, 5, generator=generator)
@@ -155,8 +155,23 @@ def test_a_regression_finds_the_map_that_a_bridge_of_its_rank_is():
     _, _, rows = np.linalg.svd(fitted, full_matrices=False)
     best = np.mean((fitted @ rows[:2].T @ rows[:2] - y) ** 2)
     full = PrototypeBridge(6, tokens=3, d_old=5, rank=2, prototypes=5, generator=generator)
-    regress(full, x, noise)
+    regress(full, x, noise, 1e-2)
     assert float((full(x).transpose(1, 2) - noise).square().mean()) == pytest.approx(best, rel=0.01)
+
+
+@pytest.mark.parametrize("penalty", [1e-6, 1.0, 1e6])
+def test_a_penalty_turns_the_scores_and_does_not_shrink_what_is_made_of_them(penalty):
+    rng = np.random.default_rng(1)
+    x = np.c_[rng.standard_normal((100, 6)) * [3, 1, 1, 1, 1, 0.1], np.ones(100)]
+    y = x[:, :4] @ rng.standard_normal((4, 10)) + rng.standard_normal((100, 10)) + 5
+    held = penalty * np.mean(x**2) * np.diag([1.0] * 6 + [0.0])
+    fitted = x @ np.linalg.solve(x.T @ x / 100 + held, x.T @ y / 100)
+    left, _, _ = np.linalg.svd(fitted, full_matrices=False)
+    expected = left[:, :3] @ left[:, :3].T @ y
+    bridge = PrototypeBridge(7, tokens=2, d_old=5, rank=3, prototypes=5)
+    regress(bridge, torch.from_numpy(x).float(), torch.from_numpy(y.reshape(100, 2, 5)).float(), penalty)
+    found = bridge(torch.from_numpy(x).float()).transpose(1, 2).flatten(1).detach()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("output", [0, 2, "head"])

@@ -27,7 +27,7 @@ from benchmark.common.machine import cores
 from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
 from benchmark.frozen.prepare import prepare
-from benchmark.frozen.task import load_data, open_task
+from benchmark.frozen.task import Task, load_data, open_task
 from benchmark.plan import Spec, make_plan
 from benchmark.registry import configure
 from benchmark.results.schema import write_parquet
@@ -55,6 +55,7 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     **{name: options for name, options in PARTS.items() if name not in DEFAULTS and "init" not in options},
 }
 """On top of ``DEFAULTS``."""
+MEASURED = ("test_balanced_accuracy", "test_balanced_agreement", "trainable_parameters")
 PROBE = (1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties of the probe."""
 
@@ -79,23 +80,25 @@ def places(n_new: int, n_old: int, few: bool) -> list[tuple[int, int | str]]:
     return list(zip(left, entered, strict=True)) if few else list(itertools.product(left, entered))
 
 
+def measured(task: Task, method: str, options: Mapping[str, Any], epochs: int, calibration: str) -> dict[str, Any]:
+    """What a method that is trained for so many epochs reaches on test."""
+    chosen = {"best_epoch": epochs}
+    seed = task.config.seed
+    spec = Spec(method, "final", "ablation", task.fold, seed, options, calibration=calibration, chosen=chosen)
+    trial = Trial(task, spec)
+    for _ in trial.epochs():
+        pass
+    row, _ = trial.test()
+    return {name: row.get(name) for name in MEASURED}
+
+
 def judge(config: Config, fold: int, calibration: str, few: bool, progress: Progress) -> list[dict[str, Any]]:
     """All variants of a calibration in one fold."""
     task, rows = open_task(config, fold), []
 
     def add(method: str, objective: str, added: str, where: str, options: Mapping[str, Any], epochs: int) -> None:
-        chosen = {"best_epoch": epochs}
-        spec = Spec(method, "final", "ablation", fold, config.seed, options, calibration=calibration, chosen=chosen)
-        trial = Trial(task, spec)
-        for _ in trial.epochs():
-            pass
-        row, _ = trial.test()
-        kept = {
-            name: row.get(name)
-            for name in ("test_balanced_accuracy", "test_balanced_agreement", "trainable_parameters")
-        }
         names = {"calibration": calibration, "method": method, "objective": objective, "added": added, "where": where}
-        rows.append({**names, "fold": fold, **kept})
+        rows.append({**names, "fold": fold, **measured(task, method, options, epochs, calibration)})
 
     todo = [one for one in variants([calibration]) if one[0] == calibration]
     where = places(task.new.n_blocks, task.old.n_blocks, few)
@@ -144,10 +147,14 @@ def table(config: Config, found: pl.DataFrame, folds: int) -> str:
     return markdown(Table("ablation", f"Ablation: {config.experiment}", caption, shown, columns))
 
 
-def _shown(word: str) -> str:
-    """A word without where the recordings lie on one machine."""
-    key, equals, value = word.partition("=")
-    return f"{key}=/path/to/{Path(value).name}" if key == "data.root" else f"{key}{equals}{value}"
+def shown_words(words: Sequence[str]) -> list[str]:
+    """Those of a command without where recordings and caches lie on one machine."""
+    shown = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key != "cache":
+            shown.append(f"{key}=/path/to/{Path(value).name}" if key == "data.root" else f"{key}{equals}{value}")
+    return shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,8 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     name = f"ablation-{config.name}"
     write_parquet(pl.DataFrame(rows), given.out / f"{name}.parquet")
-    shown = [_shown(word) for word in given.words if not word.startswith("cache=")]
-    words = " ".join([*shown, *(["--few"] if given.few else []), "--calibrations", *given.calibrations])
+    words = " ".join(
+        [*shown_words(given.words), *(["--few"] if given.few else []), "--calibrations", *given.calibrations]
+    )
     said = f"`python -m benchmark.perf.ablation {words}`, {date.today()}, "
     said += f"{(time.perf_counter() - begin) / 60:.0f} minutes on {cores()} cores."
     write_bytes(given.out / f"{name}.md", f"{table(config, found, len(plan.folds))}\n{said}\n".encode())
