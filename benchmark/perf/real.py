@@ -1,0 +1,133 @@
+"""``python -m benchmark.perf.real <folder of recordings>``: all real directions, one after the other, in one table.
+
+Each is a run of its own in ``results/real/<direction>``, with the same few trials for every method, without calibration
+and with the wearer's. What is finished is not run again, and what was stopped goes on. The table of methods by
+directions, and of each direction the tables that say what it rests on, go to ``--out``.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from benchmark.__main__ import main as benchmark
+from benchmark.common.files import write_bytes
+from benchmark.common.machine import cores
+from benchmark.common.terminal import exit_code
+from benchmark.errors import InputError
+
+DIRECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "eegmat_eeg2ecg": ("eegmat", ()),
+    "eegmat_ecg2eeg": ("eegmat", ()),
+    "stress_eda2ppg": ("stress_predict", ("data.stride=60", "pretraining.steps=100")),
+    "stress_ppg2eda": ("stress_predict", ("data.stride=60", "pretraining.steps=100")),
+    "troika_ecg2ppg": ("troika", ()),
+    "troika_ppg2ecg": ("troika", ()),
+}
+"""The folder of recordings, and what keeps a direction of long windows short."""
+WORDS = (
+    "methods=[bridge,probe_hard,ridge,knn,kd_logits,kd_decoupled]",
+    "references=[majority,teacher,oracle_probe]",
+    "calibration=[none,wearer]",
+    "search.trials=6",
+    "final.seeds=[0]",
+    "bridge.epochs=10",
+    "kd_logits.epochs=10",
+    "kd_decoupled.epochs=10",
+)
+TABLES = ("accuracy", "comparisons", "transfer", "parameters")
+"""Of each direction, beside the table of all."""
+TRIALS = "trials.parquet"
+
+
+def words_of(direction: str, recordings: Path, results: Path, given: Sequence[str] = ()) -> list[str]:
+    """The command line of a direction's run, which goes on where it was stopped."""
+    folder, own = DIRECTIONS[direction]
+    words = [f"experiment={direction}", f"data.root={recordings / folder}", f"results={results}", *WORDS, *own, *given]
+    return [*words, "resume=true"] if (results / direction / "plan.json").exists() else words
+
+
+def check(recordings: Path, directions: Sequence[str]) -> None:
+    """InputError for a direction that there is not, or without recordings."""
+    for direction in directions:
+        if direction not in DIRECTIONS:
+            raise InputError(f"--directions: there is no {direction!r}; give some of {', '.join(DIRECTIONS)}")
+    missing = sorted({DIRECTIONS[d][0] for d in directions if not (recordings / DIRECTIONS[d][0]).is_dir()})
+    if missing:
+        raise InputError(
+            f"{recordings}: has no folder {missing[0]}; give the folder in which eegmat, stress_predict and troika lie "
+            f"(python -m benchmark.data fetch {missing[0]} --to {recordings / missing[0]} gets it)"
+        )
+
+
+def run(words: Sequence[str]) -> float:
+    """Seconds that a run took, as from its command line, which says why it ends with anything but 0."""
+    begin = time.perf_counter()
+    code = benchmark(words)
+    if code:
+        raise SystemExit(code)
+    return time.perf_counter() - begin
+
+
+def publish(folders: Sequence[Path], out: Path, said: str) -> str:
+    """Write the table of all directions and each one's own under ``out``; the first as Markdown, with a line below."""
+    from analysis.across import summary
+    from analysis.run import Run
+    from analysis.writers import markdown, save
+
+    table = summary.table([Run(folder) for folder in folders])
+    save(table, out)
+    page = f"{markdown(table)}\n{said}\n"
+    write_bytes(out / f"{table.name}.md", page.encode())
+    for folder in folders:
+        (out / folder.name).mkdir(parents=True, exist_ok=True)
+        for name in TABLES:
+            shutil.copyfile(folder / "tables" / f"{name}.md", out / folder.name / f"{name}.md")
+    return page
+
+
+def minutes(folders: Sequence[Path], took: Mapping[str, float]) -> Mapping[str, float]:
+    """How long each direction took in all, kept beside its run over stops."""
+    found = {}
+    for folder in folders:
+        kept = folder / "minutes.json"
+        before = json.loads(kept.read_text())["minutes"] if kept.exists() else 0.0
+        found[folder.name] = before + took.get(folder.name, 0.0) / 60
+        write_bytes(kept, json.dumps({"minutes": found[folder.name]}).encode())
+    return found
+
+
+def _main(arguments: Sequence[str], run: Callable[[Sequence[str]], float]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmark.perf.real", description=__doc__)
+    parser.add_argument("recordings", type=Path, help="where eegmat/, stress_predict/ and troika/ lie")
+    parser.add_argument("words", nargs="*", help="as of a run, for all of them, such as search.trials=12")
+    parser.add_argument("--directions", nargs="+", default=[*DIRECTIONS], help="default: all six")
+    parser.add_argument("--results", type=Path, default=Path("results/real"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/real"), help="default: %(default)s")
+    given = parser.parse_intermixed_args(arguments)
+    check(given.recordings, given.directions)
+    took = dict[str, float]()
+    for k, direction in enumerate(given.directions):
+        print(f"\n[{k + 1}/{len(given.directions)}] {direction}", flush=True)
+        took[direction] = run(words_of(direction, given.recordings, given.results, given.words))
+    folders = [given.results / direction for direction in given.directions]
+    spent = minutes(folders, took)
+    each = ", ".join(f"{name} {value:.0f}" for name, value in spent.items())
+    words = " ".join(["python -m benchmark.perf.real /path/to/recordings", *given.words])
+    said = f"`{words}`, {date.today()}, {sum(spent.values()):.0f} minutes on {cores()} cores ({each})."
+    print(publish(folders, given.out, said))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None, run: Callable[[Sequence[str]], float] = run) -> int:
+    """The command line; the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_code(lambda: _main(given, run), "Stopped; the same command goes on.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
