@@ -1,8 +1,8 @@
 """``python -m benchmark.perf.minutes``: what a wearer must give, against what he gets.
 
 His features are standardised by the windows of his first so many minutes alone, unlabelled, and all of his windows on
-test are then judged: by the teacher on the old side, by a linear probe of the teacher's classes, and by bridges at three
-places with the search's defaults, of one size and trained for a fixed number of epochs. Nothing is searched.
+test are then judged: by the teacher on the old side, by a linear probe of the teacher's classes, and by bridges at
+three places with the search's defaults, of one size and trained for a fixed number of epochs. Nothing is searched.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def table(config: Config, found: pl.DataFrame) -> str:
         rows.append(row)
     columns: list[Column] = [label("amount", "Minutes of the wearer"), *map(_column, METHODS)]
     caption = (
-        f"{config.experiment}: balanced accuracy on test in percent, the mean over {found['folds'].max()} folds (and over "
-        f"three places) ± the standard deviation over folds. Shrinkage: {config.wearer.shrinkage:g} windows. A wearer's "
-        "first minutes are those of his recordings in their order, and may be of one class."
+        f"{config.experiment}: balanced accuracy on test in percent, the mean over {found['folds'].max()} folds (and "
+        f"over three places) ± the standard deviation over folds. Shrinkage: {config.wearer.shrinkage:g} windows. A "
+        "wearer's first minutes are those of his recordings in their order, and may be of one class."
     )
     return markdown(Table("minutes", f"Minutes of a wearer: {config.experiment}", caption, pl.DataFrame(rows), columns))
 
