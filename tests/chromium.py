@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,15 @@ class Browser:
         while self._read().get("method") != "Page.loadEventFired":
             pass
         self.run("window.drawn.then(() => true)")
+
+    def open(self, url: str, until: str, seconds: float = 60) -> None:
+        """Go to a page and wait until a script says true of it."""
+        self.call("Page.navigate", url=url)
+        end = time.monotonic() + seconds
+        while not self.run(until):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{url}: not {until} within {seconds:g} s")
+            time.sleep(0.2)
 
     def run(self, script: str) -> Any:
         """The value of a script's last expression."""

@@ -1,5 +1,6 @@
 """What goes wrong in one trial is that trial's: it has a row that says what became of it, and the run goes on."""
 
+import errno
 import os
 import shutil
 import signal
@@ -13,11 +14,13 @@ import pytest
 import ray
 import torch
 
+from benchmark.__main__ import main
 from benchmark.cluster.session import session
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.common import mishaps
-from benchmark.config.schema import ClusterOptions
+from benchmark.config.cluster import LocalCluster
 from benchmark.errors import RunError
+from benchmark.results.log import RowLog, rows
 from tests.conftest import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -186,7 +189,7 @@ EXPECTED = {
 
 
 def test_a_job_that_dies_is_named_or_ends_the_work_in_one_line():
-    options = ClusterOptions(cpus=2)
+    options = LocalCluster(cpus=2)
     errors: dict[str, str] = {}
     results: list[str] = []
     with session(options):
@@ -207,3 +210,20 @@ def test_a_job_that_dies_is_named_or_ends_the_work_in_one_line():
     assert len(errors) == len(EXPECTED)
     for function, first in EXPECTED.items():
         assert errors[function.__name__].startswith(first), errors
+
+
+def test_a_full_disk_ends_the_search_with_one_line(tmp_path, monkeypatch, capsys):
+    written, append = [], RowLog._append
+
+    def full(self: RowLog, entry: dict) -> None:
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        written.append(entry)
+        append(self, entry)
+
+    monkeypatch.setattr(RowLog, "_append", full)
+    assert main([*SMALL, f"results={tmp_path}/results", f"cache={tmp_path}/cache", "methods=[ridge]"]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "error" in line or "Traceback" in line]
+    log = tmp_path / "results/quickstart/rows.jsonl"
+    assert said == [f"error: the disk is full ({log}); free some of it: a run goes on with resume=true"]
+    assert len(rows(log)) == 3

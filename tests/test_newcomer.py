@@ -1,9 +1,8 @@
-"""A new competitor is one file and one search space: it runs, and is in every row, table and curve, and nothing else of
-the project knows of it."""
+"""A new competitor is one file and one search space, as docs/my-method.md says: it runs, and is in every row, table and
+curve, and nothing else of the project knows of it."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,52 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.conftest import SMALL
+from tests.test_pages import commands, copied, files
 
-ROOT = Path(__file__).parents[1]
-
-METHOD = '''"""The nearest centroid of the teacher's pseudo-labels: closed-form, fitted when it is made."""
-
-import torch
-
-from benchmark.method import Method
-from benchmark.results.schema import Column
-
-
-class Centroids(Method):
-    name = "centroids"
-    label = "Nearest centroid"
-    columns = (Column("centroid_block", "int", "block of the new model whose pooled output is used", "Block"),)
-
-    def __init__(self, task, options, seed):
-        self.task, self.block = task, options.block
-        x, said = task.pooled("new", "pair", self.block), task.teacher_logits("pair").argmax(1)
-        means = [x[said == k].mean(0) if (said == k).any() else x.mean(0) for k in range(task.n_classes)]
-        self.centroids = torch.stack(means)
-        self.trainable_parameters = self.stored_parameters = self.centroids.numel()
-
-    def logits(self, split):
-        return -torch.cdist(self.task.pooled("new", split, self.block), self.centroids)
-
-    def describe(self):
-        return {"centroid_block": self.block}
-'''
-SPACE = '''"""What is searched for the nearest centroid: the block."""
-
-from benchmark.config.options import MethodOptions, option
-
-
-class Options(MethodOptions):
-    block: int | None = option(None, "block whose pooled output is used", ge=0)
-
-
-PAPER = {}
-
-
-def space(trial, blocks):
-    trial.suggest_int("block", 0, blocks.new)
-'''
-
-
+METHOD, SPACE = files("my-method").values()
 BRITTLE = (
     METHOD.replace("centroids", "brittle")
     .replace("Nearest centroid", "Brittle")
@@ -73,23 +29,15 @@ BRITTLE = (
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, in a copy of the project that has one more method."""
-    copy = tmp_path_factory.mktemp("copy")
-    for name in ("benchmark", "baselines", "search_spaces", "analysis"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "baselines" / "centroids.py").write_text(METHOD)
+    copy = copied(tmp_path_factory.mktemp("copy"), "my-method")
     (copy / "baselines" / "brittle.py").write_text(BRITTLE)
-    for name in ("centroids", "brittle"):
-        (copy / "search_spaces" / f"{name}.py").write_text(SPACE)
-    words = [
-        *SMALL,
-        "methods=[centroids,kd_logits,brittle]",
-        "references=[teacher]",
-        "search.trials=3",
-        "final.seeds=[0]",
-    ]
-    words += ["data.split.kind=kfold", "data.split.folds=2", "search.folds=first", "kd_logits.epochs=1", "name=new"]
+    (copy / "search_spaces" / "brittle.py").write_text(SPACE)
+    ((*command, methods, trials, name),) = commands("my-method")
+    words = [word for word in SMALL if "methods" not in word] + ["references=[teacher]", "final.seeds=[0]"]
+    words += [methods.replace("]", ",brittle]"), trials, name, "data.split.kind=kfold", "data.split.folds=2"]
+    words += ["search.folds=first", "kd_logits.epochs=1"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark", *words],
+        [sys.executable, *command, *words],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy)},
         capture_output=True,
@@ -140,7 +88,7 @@ def test_a_trial_that_raises_is_a_row_like_the_others(newcomer: Path):
 
 def test_its_column_is_in_tensorboard(newcomer: Path):
     board = newcomer / "tensorboard"
-    assert len(list((board / "centroids").iterdir())) == 5
+    assert len([trial for trial in (board / "centroids").iterdir() if trial.is_dir()]) == 5
     content = EventAccumulator(str(board)).Reload().summary_metadata["_hparams_/experiment"].plugin_data.content
     found = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos
     assert {info.name for info in found} >= {"centroid_block", "block", "temperature"}

@@ -86,13 +86,16 @@ def test_a_plan_is_the_same_each_time_and_reads_only_the_data(small):
 def test_sizes_are_those_of_the_methods_that_are_made(small, task):
     blocks = Shapes(task.old, task.new, task.n_classes).blocks
     options = small.method_options["bridge"].model_dump()
-    space = recorded_space(registry.search_space("bridge"), {**options, "rank": 4, "prototypes": 8, "input": 1}, blocks)
+    point = {"rank": 4, "prototypes": 8, "input": 1}
+    space = recorded_space(registry.search_space("bridge"), {**options, **point}, blocks)
     sizes = registry.get("bridge").sizes(task.old, task.new, task.n_classes, space)
     assert [size.where for size in sizes] == [*(f"into block {j}" for j in range(task.old.n_blocks)), "into the head"]
     for size, output in zip(sizes, [*range(task.old.n_blocks), "head"], strict=True):
-        fixed = {"objective": "pooled", "input": 1, "output": output, "rank": 4, "prototypes": 8, "learning_rate": 1e-3}
-        made = registry.get("bridge")(task, registry.options_of("bridge", fixed), 0)
-        assert size.least == size.most == made.trainable_parameters
+        found = []
+        for objective in ("published", "pooled"):  # whose inputs are standardised, with a constant beside them
+            fixed = {**point, "objective": objective, "output": output, "learning_rate": 1e-3}
+            found.append(registry.get("bridge")(task, registry.options_of("bridge", fixed), 0).trainable_parameters)
+        assert [size.least, size.most] == found
     fixed = {"temperature": 1.0, "learning_rate": 1e-3, "batch_size": 8, "adapt": "full"}
     student = registry.get("kd_logits")(task, registry.options_of("kd_logits", fixed), 0)
     (size,) = registry.get("kd_logits").sizes(task.old, task.new, task.n_classes, {})

@@ -8,6 +8,8 @@ from dataclasses import replace
 import cloudpickle
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from analysis.paper import MODELS
 from benchmark.bridge.network import count_parameters
@@ -20,11 +22,12 @@ from benchmark.plan import Study
 from benchmark.registry import configure
 from benchmark.results.log import RowLog
 from benchmark.search.choice import Unchosen, best_of
-from benchmark.search.experiment import StudiesSearcher
+from benchmark.search.journal import Journal
 from benchmark.search.objectives import rank
 from benchmark.search.samplers import sampler_of
 from benchmark.search.space import FixedOr
 from benchmark.search.studies import Asked, SearchStudy, specs_of
+from benchmark.search.tuning import StudiesSearcher
 from benchmark.trial.folds import merged, one_fold, summary
 from search_spaces.bridge import PAPER, space
 
@@ -255,6 +258,28 @@ def test_a_study_of_full_size_encoders_travels_with_the_experiment():
     fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
     asked = SearchStudy(config, STUDY, fixed, shapes)
     assert cloudpickle.loads(cloudpickle.dumps(StudiesSearcher([asked])))
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_the_journal_has_what_each_study_was_told_of(tmp_path, together):
+    """Round by round while it goes on, and all of it in the end, as Optuna's own tools read it."""
+    words = (f"bridge.population={together}",)
+    journal, of = Journal(tmp_path), replace(STUDY, together=together)
+    asked, rounds = study(words, of=of), []
+    while (one := asked.next()) is not None:
+        asked.tell(one.number, one.inner, rows_of(one, "failed" if one.number == 1 else "done") * together)
+        journal.keep(asked)
+        rounds.append(len(asked.told()))
+    assert rounds == sorted(rounds)
+    assert rounds[-1] == 12 // together
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "studies.journal")))
+    [kept] = [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
+    assert kept.study_name == of.name
+    found = kept.get_trials()
+    assert [trial.user_attrs["number"] for trial in found] == [*range(12 // together)]
+    assert [trial.state.name for trial in found].count("FAIL") == 1
+    best = max((trial for trial in asked.told() if trial.values), key=lambda trial: trial.value)
+    assert kept.best_trial.params == best.params
 
 
 def test_a_free_slot_is_filled_by_whatever_study_has_something_to_ask_for():

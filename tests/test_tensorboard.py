@@ -18,7 +18,8 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmark import registry
-from benchmark.results.tensorboard import METRICS, TrialWriters
+from benchmark.results.tensorboard import BEST, METRICS, TrialWriters
+from tests.chromium import PATH, browser
 
 METHODS = ("bridge", "kd_logits", "majority")
 ALL = {"allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE"], "sliceSize": 1000}
@@ -26,14 +27,23 @@ ANSWERS = Callable[[str], Any]
 
 
 @contextmanager
-def page(folder: Path) -> Iterator[ANSWERS]:
-    """``tensorboard --logdir`` as a user starts it; gives what its HParams page asks for."""
+def server(folder: Path) -> Iterator[str]:
+    """``tensorboard --logdir`` as a user starts it; gives its address."""
     words = ["-m", "tensorboard.main", "--host", "127.0.0.1", "--port", "0", "--reload_interval", "1"]
     with subprocess.Popen(
         [sys.executable, *words, "--logdir", str(folder)], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        url = next(found[0] for line in process.stderr if (found := re.findall(r"http://127\S+", line)))
+        try:
+            yield next(found[0] for line in process.stderr if (found := re.findall(r"http://127\S+", line)))
+        finally:
+            process.kill()
+
+
+@contextmanager
+def page(folder: Path) -> Iterator[ANSWERS]:
+    """Gives what TensorBoard's HParams page asks for."""
+    with server(folder) as url:
 
         def ask(what: str) -> Any:
             wanted = json.dumps(ALL if what == "session_groups" else {})
@@ -41,10 +51,7 @@ def page(folder: Path) -> Iterator[ANSWERS]:
             with urllib.request.urlopen(f"{url}data/plugin/hparams/{what}?{query}", timeout=60) as answer:
                 return json.load(answer)
 
-        try:
-            yield ask
-        finally:
-            process.kill()
+        yield ask
 
 
 def columns(ask: ANSWERS) -> dict[str, Mapping[str, Any]]:
@@ -138,6 +145,64 @@ def test_a_run_that_goes_on_is_shown_with_the_columns_of_all_its_methods(tmp_pat
     assert metrics(found["bridge-0"]) == {"val_agreement": 0.5, "trainable_parameters": 1234567}
     assert metrics(found["majority-0"]) == {}
     assert status(found["majority-0"]) == "failure"
+
+
+def searched(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """A search of two methods, resumed half-way; the best so far of each, over trials."""
+    scores = {"bridge": [0.5, 0.4, None, 0.7], "kd_logits": [0.6, 0.65, 0.1, 0.3]}
+    rows = [
+        row(name, k, {}, val_balanced_agreement=score, train_seconds=1.4)
+        for k in range(4)
+        for name in scores
+        for score in [scores[name][k]]
+    ]
+    for sofar in (rows[:5], rows):
+        found = writers(folder)
+        for one in sofar:
+            found.finish(one)
+            found.searched(one)
+        found.close()
+    return {
+        "bridge": [(1, 0.5), (2, 0.5), (3, 0.5), (4, 0.7)],
+        "kd_logits": [(1, 0.6), (2, 0.65), (3, 0.65), (4, 0.65)],
+    }
+
+
+def test_methods_lie_in_one_chart_over_trials_and_over_seconds(tmp_path: Path):
+    expected = searched(tmp_path)
+    with server(tmp_path) as url:
+
+        def ask(what: str) -> Any:
+            with urllib.request.urlopen(f"{url}data/plugin/custom_scalars/{what}", timeout=60) as answer:
+                return json.load(answer)
+
+        layout = wait(lambda: ask("layout").get("category"))
+        charts = {chart["title"]: chart["multiline"]["tag"] for chart in layout[0]["chart"]}
+        assert charts == {title: [f"best/{name}"] for name, title in BEST.items()}
+        for name, points in expected.items():
+            by_trial, by_second = (
+                wait(lambda run=name, tag=tag: ask(f"scalars?run={run}&tag=best%2F{tag}").get("tag_to_events"))
+                for tag in ("by_trial", "by_second")
+            )
+            assert [(step, round(value, 6)) for _, step, value in by_trial["best/by_trial"]] == points
+            steps = [step for _, step, _ in by_second["best/by_second"]]
+            assert steps == [round(1.4 * k) for k in (1, 2, 3, 4)]
+
+
+TEXT = """(function all(root) {
+  const hidden = [...root.querySelectorAll('*')].filter(one => one.shadowRoot).map(one => all(one.shadowRoot));
+  return [root.body?.innerText ?? root.textContent, ...hidden].join();
+})(document)"""
+
+
+@pytest.mark.skipif(PATH is None, reason="needs a Chromium (Debian's package chromium)")
+def test_the_pages_are_drawn(tmp_path: Path):
+    searched(tmp_path)
+    with server(tmp_path) as url, browser() as seen:
+        seen.open(f"{url}#custom_scalars", f"{TEXT}.split('Matches (2)').length === 3")
+        seen.open("about:blank", "true")
+        trials = [f"{name}-{k}" for name in ("bridge", "kd_logits") for k in range(4)]
+        seen.open(f"{url}#hparams", f"{json.dumps(trials)}.every(one => {TEXT}.includes(one))")
 
 
 def agree(folder: Path, table: pl.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """What all command lines share: how they end, and tables for a terminal."""
 
+import errno
 import signal
 import sys
 import threading
@@ -12,13 +13,14 @@ from benchmark.common.progress import notices, say
 from benchmark.errors import InputError, RunError
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 REPEATED = 5.0  # seconds in which a second signal is the same wish, and does not interrupt what is put away
 
 
 def exit_code(command: Callable[[], int | None], stopped: str = "Stopped.") -> int:
-    """Run a command to its exit code: its own, or 0; 2 for input that cannot be used and 1 for a run that failed, each
-    with one line on standard error; 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, with the interrupt's
-    own words or ``stopped``. A ``Notice`` is a line ``warning: ...`` on standard error."""
+    """Run a command to its exit code: its own, or 0; 2 for input that cannot be used, 1 for a run that failed or had
+    too little memory or disk, each with one line on standard error; 130 after Ctrl-C, 143 after SIGTERM and 129 after
+    SIGHUP, with the interrupt's own words or ``stopped``. A ``Notice`` is a line ``warning: ...`` there."""
     with notices(lambda text: say(f"warning: {text}")), _endings() as came:
         try:
             return command() or 0
@@ -27,6 +29,15 @@ def exit_code(command: Callable[[], int | None], stopped: str = "Stopped.") -> i
             return 2
         except RunError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except MemoryError as error:
+            print(f"error: out of memory: {error}; give it less to do, or more memory", file=sys.stderr)
+            return 1
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            print(f"error: the disk is full{where}; free some of it: a run goes on with resume=true", file=sys.stderr)
             return 1
         except KeyboardInterrupt as interrupt:
             with suppress(OSError):  # the terminal may be gone
@@ -63,3 +74,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A line for each row of cells, columns below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -24,6 +24,9 @@ class Recorder:
         self.rows: dict[str, Row] = {row["trial_id"]: row for row in log.rows(folder / log.NAME)}
         self._log = folders.open_log(folder)
         self._writers = TrialWriters(folder / "tensorboard", methods, options)
+        self._compared: set[str] = set()
+        for row in self.rows.values():
+            self._compare(row)
 
     def curve(self, row: Row, loss: float) -> None:
         """A trial has come so far."""
@@ -34,6 +37,13 @@ class Recorder:
         self._log.add_trial(row, predictions)
         self.rows[row["trial_id"]] = row
         self._writers.finish(row)
+        self._compare(row)
+
+    def _compare(self, row: Row) -> None:
+        """Draw a trial of the search, once, as it was after its first fold, or as it is now where that is over."""
+        if row["stage"] == "search" and row["trial_id"] not in self._compared:
+            self._compared.add(row["trial_id"])
+            self._writers.searched(row)
 
     def table(self, name: str, rows: Sequence[Row]) -> None:
         """Rows of a table that a method declares."""

@@ -1,6 +1,7 @@
 """Every trial of a run in TensorBoard: curves as they come, and a row in HParams, methods side by side.
 
-HParams takes its columns from one definition, which lies above all trials and is there before the first of them.
+HParams takes its columns from one definition, which lies above all trials and is there before the first of them. Custom
+scalars have the best agreement so far of all methods in one chart, over trials and over seconds.
 """
 
 import json
@@ -8,6 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -26,6 +28,12 @@ from benchmark.results.schema import ROW, Column, DType, MethodCard
 event_file_writer._global_uid = event_file_writer.AtomicCounter(10**8)
 
 HPARAMS = ("method", "stage", "fold", "seed", "learning_rate")
+BEST = {
+    "by_trial": "best agreement so far, over trials",
+    "by_second": "best agreement so far, over seconds of training",
+}
+"""Charts of custom scalars, a line for each method: balanced agreement with the teacher on the first of the folds,
+where all configurations are compared."""
 METRICS = (
     "val_agreement",
     "val_balanced_agreement",
@@ -67,6 +75,9 @@ class TrialWriters:
         with SummaryWriter(str(folder)) as writer:
             experiment = api_pb2.Experiment(hparam_infos=self.hparams.values(), metric_infos=metrics)
             _add(writer, _summary(metadata.EXPERIMENT_TAG, experiment=experiment))
+            charts = {title: ["Multiline", [f"best/{name}"]] for name, title in BEST.items()}
+            writer.add_custom_scalars({"search": charts})
+        self.best: dict[str, _Best] = {}
 
     def _writer(self, row: Mapping[str, Any]) -> SummaryWriter:
         """A trial's writer: as it opens, the trial is listed with its options, and what an earlier try left is gone."""
@@ -112,10 +123,34 @@ class TrialWriters:
         writer.close()
         del self.writers[row["trial_id"]]
 
+    def searched(self, row: Mapping[str, Any]) -> None:
+        """Another trial of the search was compared with those before it."""
+        value, method = row.get("val_balanced_agreement"), row["method"]
+        if method not in self.best:
+            for earlier in (self.folder / method).glob("*tfevents*"):  # drawn again from its rows
+                earlier.unlink()
+            self.best[method] = _Best(SummaryWriter(str(self.folder / method), flush_secs=10))
+        best = self.best[method]
+        best.trials += 1
+        best.seconds += row.get("train_seconds") or 0.0
+        if value is not None and math.isfinite(value):
+            best.value = max(best.value, value)
+        if best.value > -math.inf:
+            for name, step in (("by_trial", best.trials), ("by_second", round(best.seconds))):
+                best.writer.add_scalar(f"best/{name}", best.value, step)
+
     def close(self) -> None:
-        for writer in self.writers.values():
+        for writer in (*self.writers.values(), *(best.writer for best in self.best.values())):
             writer.close()
         self.writers.clear()
+
+
+@dataclass
+class _Best:
+    writer: SummaryWriter
+    trials: int = 0
+    seconds: float = 0.0
+    value: float = -math.inf
 
 
 def _hparams(methods: Mapping[str, MethodCard], options: Mapping[str, MethodOptions]) -> dict[str, Any]:

@@ -1,34 +1,27 @@
-"""All studies of a run as one Ray Tune experiment, and final trials as tasks; rows go to the recorder.
+"""What a run searches and evaluates: all studies as one Ray Tune experiment, final trials as tasks, rows recorded."""
 
-Studies advance together on actors that outlive trials: whatever study has something to ask for fills a free slot, those
-of the first folds first, so that an actor that has a fold open finds more of it to do, and of these the ones whose
-trials take several slots, so that slots do not change hands more often than need be.
-"""
-
-import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
-from ray.tune.search import Searcher
 
 from benchmark import registry
-from benchmark.cluster.session import trial_bundles
+from benchmark.cluster.resources import at_once, trial_bundles, trial_resources
 from benchmark.cluster.tasks import Job, run_jobs
-from benchmark.common.progress import Bar, Progress
+from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
-from benchmark.errors import Notice
 from benchmark.frozen.task import open_task
 from benchmark.frozen.weights import Shapes
 from benchmark.method import Preselection
 from benchmark.plan import Plan, Spec, Study
 from benchmark.results.recorder import Recorder
 from benchmark.search.actor import SearchTrial
-from benchmark.search.schedulers import StudyScheduler
-from benchmark.search.studies import Asked, SearchStudy, asked_of, config_of, specs_of
-from benchmark.trial.folds import merged, score_of
+from benchmark.search.board import Board
+from benchmark.search.journal import Journal
+from benchmark.search.studies import SearchStudy
+from benchmark.search.tuning import StudiesSearcher, Watcher, fit
 from benchmark.trial.trial import failed_row, run_final
 
 
@@ -42,45 +35,33 @@ def search(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Pat
         SearchStudy(config, study, fixed[study.name], shapes, recorder.of("search", study.variant, study.fold))
         for study in plan.studies
     ]
-    searcher = StudiesSearcher(studies)
+    journal = Journal(folder)
+    searcher = StudiesSearcher(studies, journal.keep)
     if searcher.peek():
         _run(config, plan, searcher, dataset, folder, recorder)
+    for study in studies:
+        journal.keep(study)
     if not all(study.finished for study in studies):  # Tune ends an experiment so on SIGUSR1
         raise KeyboardInterrupt
 
 
-def _run(
-    config: Config, plan: Plan, searcher: "StudiesSearcher", dataset: str, folder: Path, recorder: Recorder
-) -> None:
-    store = (folder / "ray").resolve()
-    shutil.rmtree(store, ignore_errors=True)
+def _run(config: Config, plan: Plan, searcher: StudiesSearcher, dataset: str, folder: Path, recorder: Recorder) -> None:
     studies = {study.name: study for study in plan.studies}
     trainable = tune.with_resources(
         tune.with_parameters(SearchTrial, run=config, studies=studies, dataset=dataset),
         lambda asked: _room(config, studies[asked["study"]]),
     )
-    try:
-        with Bar(sum(study.trainings for study in plan.studies), "search", searcher.known) as bar:
-            tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    num_samples=-1,  # until the searcher has nothing more to ask for
-                    search_alg=searcher,
-                    scheduler=StudyScheduler(config.search),
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="search",
-                    storage_path=str(store),
-                    verbose=0,
-                    callbacks=[Watcher(config, studies, dataset, recorder, bar)],
-                    failure_config=tune.FailureConfig(max_failures=config.search.max_failures),
-                ),
-            ).fit()
-            if all(study.finished for study in searcher.studies):
-                bar.total = bar.done  # what failed was sent to no further fold
-    finally:  # rows are recorded; nothing is read back from Ray's own files
-        shutil.rmtree(store / "search", ignore_errors=True)
+    with Board(searcher.trainings, searcher.known, _slots(config)) as board:
+        watcher = Watcher(config, studies, dataset, recorder, board)
+        fit(trainable, searcher, [watcher], config.search, (folder / "ray").resolve())
+        if all(study.finished for study in searcher.studies):
+            board.settle()
+
+
+def _slots(config: Config) -> int:
+    """How many trials there is room for, as far as the cluster is known now."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return at_once(trial_resources(config.cluster), nodes)
 
 
 def _room(config: Config, study: Study) -> tune.PlacementGroupFactory:
@@ -140,99 +121,3 @@ def _preselect(config: Config, study: Study, progress: Progress) -> Preselection
     task = open_task(config, study.fold).calibrated(study.calibration)
     task = task.development() if study.folds > 1 else task
     return registry.get(study.method).preselect(task, config.method_options[study.method], config.seed)
-
-
-# -- all studies behind the interfaces of Tune ------------------------------------------------------------------------
-
-
-class StudiesSearcher(Searcher):
-    """Routes what Tune asks to a run's studies, and what trials found back to theirs. Nothing of it is pickled with the
-    experiment."""
-
-    def __init__(self, studies: Sequence[SearchStudy]):
-        super().__init__(metric="score", mode="max")
-        self.studies = studies
-        self.running: dict[str, tuple[SearchStudy, Asked]] = {}
-        self._next: tuple[SearchStudy, Asked] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as ``save``: studies hold encoders, which belong to the driver and do not all pickle."""
-        return {}
-
-    @property
-    def known(self) -> int:
-        """Trials that were trained before and need not be asked for."""
-        return sum(study.known * study.together for study in self.studies)
-
-    def peek(self) -> bool:
-        """Whether there is anything to ask for, before Tune is started for it."""
-        self._next = self._next or self._ask()
-        return self._next is not None
-
-    def _ask(self) -> tuple[SearchStudy, Asked] | None:
-        going_on = (study for study in self.studies if not study.finished)
-        for study in sorted(
-            going_on, key=lambda one: (one.study.fold, -one.study.workers, one.asked / one.study.trainings)
-        ):
-            if asked := study.next():
-                return study, asked
-        return None
-
-    def suggest(self, trial_id: str) -> Any:
-        found, self._next = self._next or self._ask(), None
-        if found is None:
-            return Searcher.FINISHED if all(study.finished for study in self.studies) else None
-        self.running[trial_id] = found
-        study, asked = found
-        return config_of(study.study, asked)
-
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        study, asked = self.running.pop(trial_id)
-        if error or not result:
-            study.fail(asked)
-        else:
-            study.tell(asked.number, asked.inner, result["rows"])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: a study is built again from the rows of its trials."""
-        Path(checkpoint_path).touch()
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a study is built again from the rows of its trials")
-
-
-class Watcher(tune.Callback):
-    """Records what trials report; it belongs to the driver, and nothing of it is pickled with the experiment."""
-
-    def __init__(self, config: Config, studies: Mapping[str, Study], dataset: str, recorder: Recorder, bar: Bar):
-        self.config, self.studies, self.dataset, self.recorder, self.bar = config, studies, dataset, recorder, bar
-        self.best: dict[str, float] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-        for notice in result["notices"]:
-            warnings.warn(notice, Notice, stacklevel=2)
-        if asked_of(trial.config).inner == 0:
-            for row, loss in zip(result["rows"], result["losses"], strict=True):
-                if loss is not None:  # of a trial that failed there is nothing to draw
-                    self.recorder.curve(row, loss)
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        rows = trial.last_result.get("rows", [])
-        for row in rows:
-            self._record(row)
-            if row["status"] in ("done", "pruned"):
-                self.best[row["method"]] = max(self.best.get(row["method"], 0.0), score_of(row))
-        self.bar.update(len(rows), "best " + ", ".join(f"{name} {best:.3f}" for name, best in self.best.items()))
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        file = trial.error_file
-        error = Path(file).read_text() if file and Path(file).exists() else "the trial ended without a word"
-        for spec in specs_of(self.studies[trial.config["study"]], self.config.seed, asked_of(trial.config)):
-            self._record(failed_row(self.config, spec, self.dataset, error))
-            self.bar.update()
-
-    def _record(self, row: Mapping[str, Any]) -> None:
-        self.recorder.trial(merged(self.recorder.rows.get(row["trial_id"]), row))

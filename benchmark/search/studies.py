@@ -6,6 +6,7 @@ trials. So the same seed asks for the same configurations however many trials ru
 a study that was interrupted is built again from the rows of its trials.
 """
 
+import copy
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from benchmark import registry
 from benchmark.config.schema import Config
@@ -63,8 +64,9 @@ class SearchStudy:
         self._sampler = sampler_of(config.search.sampler, seed, self.numbers, space, [*module.PAPER.values()])
         self._chance = RandomSampler(seed)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * (len(self.objectives) - 1)]
-        self._study = optuna.create_study(directions=directions, sampler=self._sampler)
+        self.name = study.name
+        self.directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * (len(self.objectives) - 1)]
+        self._study = optuna.create_study(directions=self.directions, sampler=self._sampler)
         for point in first_points(config, study.variant, space, module.PAPER):
             self._study.enqueue_trial(point)
         self._known = self._trained(rows)
@@ -101,6 +103,18 @@ class SearchStudy:
         """The rows of what was trained together as one number on one fold."""
         self._running.remove((number, inner))
         self._take(number, rows)
+
+    def told(self, but: int = 0) -> list[FrozenTrial]:
+        """What Optuna was told of what was asked for, in that order and but for so many of the first; with the last
+        round when all is done. ``user_attrs["number"]`` is that of ``Asked``."""
+        if self.finished:
+            self._close_round()
+        asked = {trial.number: number for number, (trial, _) in self._trials.items()}
+        every = self._study.get_trials(deepcopy=False)
+        found = copy.deepcopy([one for one in every if one.number in asked and one.state.is_finished()][but:])
+        for one in found:
+            one.set_user_attr("number", asked[one.number])
+        return found
 
     def fail(self, asked: Asked) -> None:
         """What was asked for came to no row."""
