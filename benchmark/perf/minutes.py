@@ -76,8 +76,9 @@ def table(config: Config, found: pl.DataFrame) -> str:
             row |= {one["method"]: one["accuracy"], f"{one['method']}_sd": one["accuracy_sd"]}
         rows.append(row)
     columns: list[Column] = [label("amount", "Minutes of the wearer"), *map(_column, METHODS)]
+    folds = max(int(one) for one in found["folds"])
     caption = (
-        f"{config.experiment}: balanced accuracy on test in percent, the mean over {found['folds'].max()} folds (and "
+        f"{config.experiment}: balanced accuracy on test in percent, the mean over {folds} folds (and "
         f"over three places) ± the standard deviation over folds. Shrinkage: {config.wearer.shrinkage:g} windows. A "
         "wearer's first minutes are those of his recordings in their order, and may be of one class."
     )

@@ -1,0 +1,205 @@
+"""``python -m benchmark.perf.utilisation``: how full a search keeps its slots, with trials that only wait.
+
+Ten studies of 64 trials each, of seeded lengths between 1 and 3 s, on 1, 2, 4, 16 and 64 slots of a Ray cluster of its
+own: the project's searcher, studies and scheduler, with a trainable that sleeps. The slots are virtual: who sleeps
+needs no core. Beside it such trials as the first version ran them: one study after the other, in closed rounds that
+start their own actors.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from ray import tune
+from ray.tune.search import Searcher
+
+from analysis.writers import Column, Table, integer, label, markdown, number
+from benchmark.cluster.session import session
+from benchmark.common.files import write_bytes
+from benchmark.common.machine import cores
+from benchmark.config.cluster import LocalCluster
+from benchmark.config.schema import Config
+from benchmark.data.signals.spec import SignalSpec
+from benchmark.encoders import registry as encoders
+from benchmark.frozen.weights import Shapes
+from benchmark.plan import Study
+from benchmark.registry import configure
+from benchmark.search.studies import SearchStudy
+from benchmark.search.tuning import StudiesSearcher, fit
+from benchmark.trial.folds import one_fold, summary
+
+SLOTS = (1, 2, 4, 16, 64)
+STUDIES, TRIALS = 10, 64
+SHORTEST, LONGEST = 1.0, 3.0
+WORDS = ("search.min_reduction=null",)
+
+
+def fraction(*what: object) -> float:
+    """In [0, 1), of these alone."""
+    return int.from_bytes(hashlib.sha256(repr(what).encode()).digest()[:8], "big") / 2**64
+
+
+class WaitingTrial(tune.Trainable):
+    """Sleeps as long as its number says, and scores what its options say."""
+
+    def setup(self, config: dict[str, Any], scale: float = 1.0) -> None:
+        self.asked, self.scale = config, scale
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.asked = new_config
+        return True
+
+    def step(self) -> dict[str, Any]:
+        begin = time.time()
+        time.sleep(length(self.asked["study"], self.asked["number"]) * self.scale)
+        options = json.dumps(self.asked["options"], sort_keys=True)
+        score = fraction(options)
+        curve = [(score, score, 0.0, None)]
+        row = {"status": "done", "folds": one_fold(0, "done", curve), "inner_folds": 1, **summary([curve], 1)}
+        about = {"begin": begin, "end": time.time(), "process": os.getpid(), "options": options}
+        return {"score": score, "closeness": 0.0, "rows": [row], "done": True, **about}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing, as a run's trials."""
+
+
+def length(study: str, number: int) -> float:
+    """Seconds of a trial."""
+    return SHORTEST + (LONGEST - SHORTEST) * fraction(study, number)
+
+
+class Book(tune.Callback):
+    """What trials said as they ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[dict[str, Any]] = []
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        said = trial.last_result
+        names = {"study": trial.config["study"], "number": trial.config["number"]}
+        self.ended.append({**names, **{key: said[key] for key in ("begin", "end", "process", "options")}})
+
+
+def studies(config: Config, amount: int, trials: int) -> list[SearchStudy]:
+    """Of the bridge between the quickstart's encoders, one for each of so many folds."""
+    shapes = Shapes(
+        encoders.build("hubert_ecg", SignalSpec("ecg", ("ECG",), 100.0, 1000, "z"), device="meta"),
+        encoders.build("papagei", SignalSpec("ppg", ("BVP",), 125.0, 1250, "z"), device="meta"),
+        n_classes=3,
+    )
+    options = config.method_options["bridge"].model_dump()
+    fixed = {name: value for name, value in options.items() if value is not None}
+    return [SearchStudy(config, Study("bridge", fold, trials), fixed, shapes) for fold in range(amount)]
+
+
+def together(config: Config, asked: Sequence[SearchStudy], scale: float, store: Path) -> list[dict[str, Any]]:
+    """As a run searches."""
+    book = Book()
+    fit(tune.with_parameters(WaitingTrial, scale=scale), StudiesSearcher(asked), [book], config.search, store)
+    return book.ended
+
+
+class ClosedRound(StudiesSearcher):
+    """Ends the experiment where a study waits for its round."""
+
+    def suggest(self, trial_id: str) -> Any:
+        found = super().suggest(trial_id)
+        return Searcher.FINISHED if found is None else found
+
+
+def in_closed_rounds(config: Config, asked: Sequence[SearchStudy], scale: float, store: Path) -> list[dict[str, Any]]:
+    """As the first version did: a study's rounds one after the other, each an experiment with actors of its own."""
+    book = Book()
+    for study in asked:
+        while not study.finished:
+            fit(tune.with_parameters(WaitingTrial, scale=scale), ClosedRound([study]), [book], config.search, store)
+    return book.ended
+
+
+WAYS: dict[str, Callable[[Config, Sequence[SearchStudy], float, Path], list[dict[str, Any]]]] = {
+    "together": together,
+    "closed rounds": in_closed_rounds,
+}
+
+
+def measure(way: str, slots: int, amount: int, trials: int, scale: float) -> dict[str, Any]:
+    """One row of the table, and a digest of the configurations that were asked for."""
+    config = configure(WORDS)
+    asked = studies(config, amount, trials)
+    with tempfile.TemporaryDirectory() as folder, session(LocalCluster(cpus=slots, cpus_per_trial=1)):
+        ended = WAYS[way](config, asked, scale, Path(folder) / "ray")
+    waited = scale * sum(length(one["study"], one["number"]) for one in ended)
+    span = max(one["end"] for one in ended) - min(one["begin"] for one in ended)
+    configurations = sorted((one["study"], one["number"], one["options"]) for one in ended)
+    return {
+        "way": way,
+        "slots": slots,
+        "trials": len(ended),
+        "seconds": span,
+        "ideal": waited / slots,
+        "busy": waited / slots / span,
+        "overhead": (span * slots - waited) / len(ended),
+        "actors": len({one["process"] for one in ended}),
+        "configurations": hashlib.sha256(json.dumps(configurations).encode()).hexdigest()[:12],
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown."""
+    columns: list[Column] = [
+        label("way", "Search"),
+        integer("slots", "Slots"),
+        integer("trials", "Trials"),
+        number("seconds", "Seconds"),
+        number("ideal", "Waiting / slots (s)"),
+        number("busy", "Slots busy (%)", scale=100),
+        number("overhead", "Overhead a trial (s)", digits=2),
+        integer("actors", "Actors started"),
+        label("configurations", "Configurations", right=True),
+    ]
+    caption = (
+        f"{STUDIES} studies of {TRIALS} trials that sleep {SHORTEST:g} to {LONGEST:g} s, in rounds of "
+        f"{configure(WORDS).search.batch}: at most {STUDIES * configure(WORDS).search.batch} can run at once. "
+        "Closed rounds: one study of 16 trials, as the first version ran all of them. The last column is a digest: "
+        "where it is the same, the configurations are. From the first trial's begin to the last one's end; actors "
+        "start before and between."
+    )
+    return markdown(Table("utilisation", "Slots kept busy", caption, pl.DataFrame(rows), columns))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmark.perf.utilisation", description=__doc__)
+    parser.add_argument("--slots", nargs="+", type=int, default=[*SLOTS], help="default: 1 2 4 16 64")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of each of ten studies; default: %(default)s")
+    parser.add_argument("--scale", type=float, default=1.0, help="of every trial's length; default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="default: %(default)s")
+    given = parser.parse_args(arguments)
+    begin, rows = time.perf_counter(), []
+    todo = [("together", slots, STUDIES, given.trials) for slots in given.slots]
+    todo += [("closed rounds", slots, 1, min(given.trials, 16)) for slots in given.slots if 4 <= slots <= 16]
+    for way, slots, amount, trials in todo:
+        rows.append(measure(way, slots, amount, trials, given.scale))
+        print(json.dumps(rows[-1]), flush=True)
+    minutes = (time.perf_counter() - begin) / 60
+    said = f"`python -m benchmark.perf.utilisation`, {date.today()}, {minutes:.0f} minutes on {cores()} cores."
+    page = f"{table(rows)}\n{said}\n"
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_bytes(given.out / "utilisation.md", page.encode())
+    print(page)
+    same = {row["configurations"] for row in rows if row["way"] == "together"}
+    if len(same) > 1:
+        print("error: other configurations on another number of slots", file=sys.stderr)
+    return len(same) > 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
