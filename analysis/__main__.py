@@ -1,40 +1,44 @@
-"""``python -m analysis <results folder>``, ``... report <results folders>``, ``... summary <results folders>`` and
-``... parameters --paper``."""
+"""``python -m analysis <results folder>``: a run's tables and figures; ``--help`` lists what else there is."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import analysis
+from analysis.writers import Table, plain, save
+from benchmark.common.files import write_text
 from benchmark.common.terminal import exit_code
 from benchmark.errors import InputError
+from benchmark.results.folder import PLAN
+
+USES = """\
+python -m analysis results/a                    tables, figures and report of a run, finished or not
+python -m analysis report results/a [...]       the report of one or more runs alone, on one page
+python -m analysis summary results/a [...]      all runs in one table: gains, ranks, critical differences
+python -m analysis compare results/a results/b  what changed between two runs, and which methods differ
+python -m analysis export results/a             the run without its caches, as results/a.tar.gz
+python -m analysis columns                      docs/columns.md: what the columns of a run's files mean
+python -m analysis parameters --paper           parameters of the paper's six directions; needs no run
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 with one line on standard error for input that cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
-        description="Tables, figures and report of a run, finished or not: printed, and written into its folder.",
+        usage="%(prog)s [-h] [--paper] [--out OUT] [what] folder ...",
+        description="What runs found, finished or not: printed, and written to files.",
+        epilog=USES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "words",
-        nargs="+",
-        metavar="folder",
-        help="a run's folder, results/<name>; 'report' and the folders of one or more runs for their report alone; "
-        "'summary' and those of several for one table of all; or 'parameters' with --paper",
-    )
-    parser.add_argument(
-        "--paper",
-        action="store_true",
-        help="count the parameters of the paper's six directions on the original models; needs no run",
-    )
+    parser.add_argument("words", nargs="+", metavar="folder", help="results/<name>, or what is wanted of which folders")
+    parser.add_argument("--paper", action="store_true", help="of parameters, which is of nothing else")
     parser.add_argument(
         "--out",
         type=Path,
-        help="the folder that --paper (default: results/paper) or a summary (default: where the first run lies) is "
-        "written to, or the file of a report (default: "
-        "report.html in the run's folder, of several runs beside the first one's)",
+        help="the file of a report, an export or the columns, else a folder; default: the run's folder or, of several "
+        "runs, where the first one lies; of parameters, results/paper",
     )
     options = parser.parse_args(arguments)
     return exit_code(lambda: print(_answer(options)))
@@ -44,23 +48,25 @@ def _answer(options: argparse.Namespace) -> str:
     first, *rest = options.words
     if options.paper:
         return _paper(" ".join(options.words), options.out or Path("results/paper"))
-    if first == "report":
-        return _report([Path(word) for word in rest], options.out)
-    if first == "summary":
-        return _summary([Path(word) for word in rest], options.out)
+    if first in COMMANDS:
+        fewest, most, command = COMMANDS[first]
+        if not fewest <= len(rest) <= most:
+            accepted = f"{fewest or 'none'}" if fewest == most else f"{fewest} or more"
+            folders = (" results/<name>", " results/<other>")[:fewest]
+            raise InputError(
+                f"{first} was given {len(rest) or 'no'} folder{'' if len(rest) == 1 else 's'}; give {accepted}: "
+                f"{first}{''.join(folders)}"
+            )
+        return command([Path(word) for word in rest], options.out)
     if rest:
-        raise InputError(f"{len(rest) + 1} folders were given; give one, or report {' '.join(options.words)}")
-    return _run(Path(first))
-
-
-def _run(folder: Path) -> str:
-    paths = analysis.write(folder)
-    return "\n".join([analysis.show(folder), *map(str, paths)])
+        raise InputError(
+            f"{len(rest) + 1} folders were given; give one, or what is wanted of them: report {' '.join(options.words)}"
+        )
+    paths = analysis.write(Path(first))
+    return "\n".join([analysis.show(Path(first)), *map(str, paths)])
 
 
 def _report(folders: Sequence[Path], out: Path | None) -> str:
-    if not folders:
-        raise InputError("report was given no folder; give those of one or more runs: report results/<name>")
     from analysis import report
     from analysis.run import Run
 
@@ -70,24 +76,68 @@ def _report(folders: Sequence[Path], out: Path | None) -> str:
 
 
 def _summary(folders: Sequence[Path], out: Path | None) -> str:
-    if not folders:
-        raise InputError("summary was given no folder; give those of several runs: summary results/a results/b")
-    from analysis import summary, writers
+    from analysis.across import summary
+    from analysis.across.ranks import Ranking
     from analysis.run import Run
 
-    table = summary.table([Run(folder) for folder in folders])
-    paths = writers.save(table, out or folders[0].parent)
-    return "\n".join([writers.plain(table), *map(str, paths)])
+    # results/* has more than runs: files of an earlier summary, packs, the paper's parameters.
+    others = [path for path in folders if path.is_file() or (path.is_dir() and not (path / PLAN).exists())]
+    runs = [Run(path) for path in folders if path not in others or len(others) == len(folders)]
+    where = out or folders[0].parent
+    table = summary.table(runs)
+    _, found = summary.ranked(runs, table.frame)
+    figures = []
+    if isinstance(found, Ranking):
+        from analysis.across import diagram
+        from analysis.figures import written
+
+        labels = dict(table.frame.select("method", "label").iter_rows())
+        figures = written(diagram.draw(found, labels), where / diagram.NAME)
+    return "\n".join([_saved([table], where), *map(str, figures)])
+
+
+def _compare(folders: Sequence[Path], out: Path | None) -> str:
+    from analysis.across import compare
+    from analysis.run import Run
+
+    first, second = (Run(folder) for folder in folders)
+    return _saved(compare.tables(first, second), out or folders[0].parent)
+
+
+def _export(folders: Sequence[Path], out: Path | None) -> str:
+    from analysis.export import pack
+
+    return str(pack(folders[0], out))
+
+
+def _columns(folders: Sequence[Path], out: Path | None) -> str:
+    from analysis import columns
+
+    return str(write_text(out or Path("docs/columns.md"), columns.page()))
 
 
 def _paper(what: str, folder: Path) -> str:
     if what != "parameters":
         raise InputError(f"--paper was given with {what!r}; the paper's table is 'parameters': parameters --paper")
-    from analysis import paper, writers
+    from analysis import paper
 
-    table = paper.parameters()
-    paths = writers.save(table, folder)
-    return "\n".join([writers.plain(table), *map(str, paths)])
+    return _saved([paper.parameters()], folder)
+
+
+def _saved(tables: Sequence[Table], folder: Path) -> str:
+    """The tables as text, and where they were written."""
+    paths = [path for table in tables for path in save(table, folder)]
+    return "\n".join([*map(plain, tables), *map(str, paths)])
+
+
+COMMANDS: Mapping[str, tuple[int, float, Callable[[Sequence[Path], Path | None], str]]] = {
+    "report": (1, float("inf"), _report),
+    "summary": (1, float("inf"), _summary),
+    "compare": (2, 2, _compare),
+    "export": (1, 1, _export),
+    "columns": (0, 0, _columns),
+}
+"""By name: of how many folders at least and at most, and what gives the answer."""
 
 
 if __name__ == "__main__":

@@ -57,13 +57,13 @@ def setting(run: Run) -> str:
 
 def leakage(run: Run) -> str:
     """The worst of what test shares with what was learnt and chosen from; empty where they share nothing."""
-    found = set(run.trials["leakage"].drop_nulls())
+    found = set(run.trials["leakage"].drop_nulls().unique())
     return next((said for kind, said in LEAKAGE.items() if kind in found), "")
 
 
 def calibration(run: Run) -> str:
     """What of the wearers' own unlabelled windows was used; empty where none was."""
-    found = [kind for kind in CALIBRATIONS if kind in set(run.trials["calibration"].drop_nulls())]
+    found = [kind for kind in CALIBRATIONS if kind in set(run.trials["calibration"].unique())]
     if not found:
         return ""
     sides = {"both": "both sides", "old": "the old side", "new": "the new side"}.get(str(run.setting("wearer.sides")))

@@ -114,6 +114,39 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One method's ``shares`` minus another's, subject by subject (subjects,). What is equal stays equal: the last
+    digits of sums are not ranked."""
+    return np.round(shares(first) - shares(second), 12)
+
+
+def paired(
+    a: str, b: str, counts: Sequence[np.ndarray], partial: bool, drawn: Sequence[np.ma.MaskedArray] = ()
+) -> Pair:
+    """``a`` minus ``b``, unadjusted, from the counts of each: (seeds of its own, the same subjects, true, predicted).
+
+    ``drawn`` has the balanced accuracies of both in ``subject_draws``, where they are known already.
+    """
+    n = counts[0].shape[1]
+    if not n:
+        return Pair(a, b, 0, 0, partial)
+    each = differences(*counts)
+    first, second = (scores(of_seeds.sum(1))["balanced_accuracy"].mean() for of_seeds in counts)
+    low, high = nan, nan
+    if n > 1:
+        drawn = drawn or [redrawn(of_seeds, subject_draws(n)) for of_seeds in counts]
+        low, high = percentiles(drawn[0] - drawn[1])
+    superiority = float(np.mean(each > 0) + np.mean(each == 0) / 2)
+    seeds = min(len(of_seeds) for of_seeds in counts)
+    return Pair(a, b, n, seeds, partial, float(first - second), low, high, signed_rank(each), superiority)
+
+
+def adjusted(family: Sequence[Pair]) -> list[Pair]:
+    """The pairs, adjusted after Holm over all of them."""
+    found = holm([pair.p for pair in family])
+    return [replace(pair, tests=len(family), p_holm=p) for pair, p in zip(family, found, strict=True)]
+
+
 class Compared:
     """Counts of methods, and their pairs.
 
@@ -130,32 +163,22 @@ class Compared:
         """``a`` minus ``b``, unadjusted."""
         both, seeds, subjects = self._both(a, b)
         partial = bool((self.there[a] != self.there[b]).any())
-        n = int(subjects.sum())
-        if not n:
-            return Pair(a, b, 0, 0, partial)
-        first, second = (self._common(method, both)[np.ix_(seeds, subjects)] for method in (a, b))
-        each = self.each(a, b)[subjects]
-        values = [scores(counts.sum(1))["balanced_accuracy"].mean() for counts in (first, second)]
-        low, high = percentiles(self._draws(a, both, first) - self._draws(b, both, second)) if n > 1 else (nan, nan)
-        superiority = float(np.mean(each > 0) + np.mean(each == 0) / 2)
-        difference = float(values[0] - values[1])
-        return Pair(a, b, n, int(seeds.sum()), partial, difference, low, high, signed_rank(each), superiority)
+        counts = [self._common(method, both)[np.ix_(seeds, subjects)] for method in (a, b)]
+        several = subjects.sum() > 1
+        drawn = [self._draws(*own) for own in zip((a, b), (both, both), counts, strict=True)] if several else ()
+        return paired(a, b, counts, partial, drawn)
 
     def each(self, a: str, b: str) -> np.ndarray:
         """``a`` minus ``b`` for each subject (subjects,), of their ``shares``; NaN where they do not both have it."""
         both, seeds, subjects = self._both(a, b)
         found = np.full(len(subjects), nan)
         if subjects.any():
-            first, second = (shares(self._common(method, both)[np.ix_(seeds, subjects)]) for method in (a, b))
-            # What is equal stays equal: the last digits of sums are not ranked.
-            found[subjects] = np.round(first - second, 12)
+            found[subjects] = differences(*(self._common(method, both)[np.ix_(seeds, subjects)] for method in (a, b)))
         return found
 
     def family(self, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
         """The pairs, adjusted after Holm over all of them."""
-        found = [self.pair(a, b) for a, b in pairs]
-        adjusted = holm([pair.p for pair in found])
-        return [replace(pair, tests=len(found), p_holm=p) for pair, p in zip(found, adjusted, strict=True)]
+        return adjusted([self.pair(a, b) for a, b in pairs])
 
     def _both(self, a: str, b: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What both have (seeds, folds, subjects), and of which seeds and which subjects."""

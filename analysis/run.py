@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from benchmark.errors import InputError
 from benchmark.results.folder import PLAN, TRIALS, compact_if_newer, read_classes, read_methods, read_student
-from benchmark.results.schema import PREDICTIONS, Column, Kind, MethodCard, Schema, read_parquet, row_schema, types_of
+from benchmark.results.reading import opened
+from benchmark.results.schema import PREDICTIONS, Column, Kind, MethodCard, Schema, row_schema, types_of
 
 CHANCE = MethodCard("chance", "Chance", "floor")
 """Guessing among the classes: tables add it, no run has to measure it."""
@@ -21,6 +22,10 @@ KINDS: tuple[Kind, ...] = ("floor", "transfer", "ceiling")
 STAGES = ("search", "final")
 UNWELL = ("failed", "diverged")
 """What a trial's status says that has no numbers to show."""
+NEEDED = ("method", "stage", "trial_id", "status", "seed", "fold")
+"""Columns without which nothing can be said of a trial."""
+LARGE = ("error", "folds", "extraction", "versions", "config")
+"""Texts of a row: most of a file, and read where they are asked for."""
 
 
 class Run:
@@ -34,12 +39,13 @@ class Run:
         config: the resolved configuration.
         methods: what the run's methods declare of themselves, by name, in the order of its plan.
         classes, n_classes: names of the task's classes, and how many there are.
-        trials: one row per trial, columns as in ``benchmark.results.schema.row_schema(methods)``.
+        rows: one row per trial, columns as in ``benchmark.results.schema.row_schema(methods)``, not read yet.
+        trials: the same without ``LARGE``.
         predictions: one row per window and final trial, columns as in ``benchmark.results.schema.PREDICTIONS``.
 
     Raises:
-        InputError: a file is missing or damaged, lacks a column, holds more than one direction or protocol, or has
-            rows of a method that ``plan.json`` does not declare.
+        InputError: a file is missing or damaged that cannot be made again from the log, holds more than one direction
+            or protocol, or has rows of a method that ``plan.json`` does not declare.
     """
 
     def __init__(self, path: Path | str):
@@ -53,13 +59,14 @@ class Run:
         self.n_classes = len(self.classes)
         schema = self._row_schema()
         compact_if_newer(self.path)
-        self.trials = _read_table(self.path / TRIALS, schema)
+        self.rows, self.trials = opened(self.path, TRIALS, schema, NEEDED, LARGE)
         undeclared = sorted(set(self.trials["method"].drop_nulls()) - set(self.methods))
         if undeclared:
             raise InputError(
                 f"{self.path / TRIALS} has rows of {', '.join(undeclared)}, which {PLAN} does not declare; restore the "
                 f"{PLAN} that the run wrote"
             )
+        self._final = self.read(self.rows.filter(pl.col("stage") == "final"))
         for column, what in (("direction", "directions"), ("protocol", "protocols"), ("dataset", "data sets")):
             values = self.trials[column].drop_nulls().unique().sort().to_list()
             if len(values) > 1:
@@ -69,7 +76,7 @@ class Run:
                 )
         predictions = self.path / "predictions.parquet"
         if predictions.exists() or self.final.height:
-            self.predictions = _read_table(predictions, PREDICTIONS)
+            _, self.predictions = opened(self.path, predictions.name, PREDICTIONS)
         else:
             self.predictions = pl.DataFrame(schema=dict(PREDICTIONS))
         columns = ("label", "prediction", "teacher_prediction")
@@ -124,24 +131,20 @@ class Run:
         return list(found.values())
 
     def table(self, name: str) -> pl.DataFrame | None:
-        """``<name>.parquet``, which a method left behind besides its rows; None if none declares it or none is there.
-
-        Raises:
-            InputError: the file is damaged, or its columns are not those that are declared.
-        """
+        """``<name>.parquet``, what a method left behind besides its rows; None if it is not there, or nobody's."""
         path = self.path / f"{name}.parquet"
         declared = next((card.tables[name] for card in self.methods.values() if name in card.tables), None)
-        return None if declared is None or not path.is_file() else _read_table(path, types_of(declared))
+        return None if declared is None or not path.is_file() else opened(self.path, path.name, types_of(declared))[1]
 
     # What the rows say.
 
     @cached_property
     def final(self) -> pl.DataFrame:
-        """Final trials that are done: what tables of test numbers are made of.
+        """Final trials that are done, with all columns: what tables of test numbers are made of.
 
         One for each method, seed and fold: where a continued search chose another configuration, the later one.
         """
-        done = self.trials.filter(pl.col("stage") == "final", pl.col("status") == "done")
+        done = self._final.filter(pl.col("status") == "done")
         latest = done.sort("started_at", maintain_order=True).unique(
             ["method", "seed", "fold"], keep="last", maintain_order=True
         )
@@ -150,13 +153,26 @@ class Run:
     @cached_property
     def final_counts(self) -> pl.DataFrame:
         """Final trials of each method: ``planned`` (begun, whatever became of them) and ``done``."""
-        begun = self.trials.filter(pl.col("stage") == "final").unique(["method", "seed", "fold"])
+        begun = self._final.unique(["method", "seed", "fold"])
         return (
             begun.group_by("method")
             .agg(pl.len().cast(pl.Int64).alias("planned"))
             .join(self.final.group_by("method").agg(pl.len().cast(pl.Int64).alias("done")), on="method", how="left")
             .with_columns(pl.col("done").fill_null(0))
         )
+
+    def read(self, rows: pl.LazyFrame) -> pl.DataFrame:
+        """What was asked of ``rows``. InputError where it cannot be read."""
+        try:
+            return rows.collect()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise InputError(
+                f"{self.path / TRIALS} cannot be read to its end ({error}); remove it, the run's log gives it again"
+            ) from None
+
+    def texts(self, trials: pl.Series, *names: str) -> pl.DataFrame:
+        """``trial_id`` and columns of ``LARGE`` of these trials."""
+        return self.read(self.rows.filter(pl.col("trial_id").is_in(trials.implode())).select("trial_id", *names))
 
     @cached_property
     def search(self) -> pl.DataFrame:
@@ -199,20 +215,3 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise InputError(f"{path} holds a {type(config).__name__}, not a mapping; restore the file that the run wrote")
     return {str(key): value for key, value in config.items()}
-
-
-def _read_table(path: Path, schema: Schema) -> pl.DataFrame:
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing; remove {TRIALS} as well and both are made again from the run's log, or finish the run"
-        )
-    table = read_parquet(path, schema)
-    # A column that was null throughout may come back under another type.
-    for column, wanted in pl.Schema(schema).items():
-        try:
-            table = table.with_columns(pl.col(column).cast(wanted))
-        except pl.exceptions.PolarsError:
-            raise InputError(
-                f"{path}: column {column} holds {table.schema[column]}, accepted is {wanted}; run the benchmark again"
-            ) from None
-    return table.with_columns(pl.col(pl.Float64).fill_nan(None))

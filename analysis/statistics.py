@@ -1,6 +1,7 @@
 """One estimator and its interval: what is measured on a seed's pooled test predictions, and its spread by subject."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def bootstrap_balanced_accuracy(
     return intervals
 
 
+@lru_cache(maxsize=4)
 def subject_draws(n: int, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
     """How often each draw (draws, n) with replacement holds each of ``n`` subjects."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)

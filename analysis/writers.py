@@ -6,6 +6,7 @@ frame, so nothing has to be parsed back out of "0.71 ± 0.02".
 
 import math
 import textwrap
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,12 +224,31 @@ _LATEX = {
     "→": r"$\to$",
     "−": r"$-$",
     "–": "--",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "·": r"$\cdot$",
+    "µ": r"$\mu$",
+    "μ": r"$\mu$",
+    "…": r"\ldots{}",
 }
+_ACCENTS = {chr(code) for code in (0x300, 0x301, 0x302, 0x303, 0x308, 0x30A, 0x30C, 0x327)}
+"""Those that every LaTeX has: of à á â ã ä å č ç."""
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX typesets as it reads; line breaks become spaces."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    """Text that LaTeX typesets as it reads; line breaks become spaces, and what it has no sign for its number."""
+    return "".join(map(_latex, " ".join(text.split())))
+
+
+def _latex(character: str) -> str:
+    if character in _LATEX or (character.isascii() and character.isprintable()):
+        return _LATEX.get(character, character)
+    parts = unicodedata.normalize("NFD", character)
+    if len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in _ACCENTS:
+        return character
+    plain = unicodedata.normalize("NFKD", character)
+    return escape_latex(plain) if plain.isascii() and plain.isprintable() else f"U+{ord(character):04X}"
 
 
 def _escape_markdown(text: str) -> str:

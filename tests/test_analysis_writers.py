@@ -98,7 +98,8 @@ def test_a_latex_row_does_not_begin_with_what_a_line_break_would_eat() -> None:
 
 UNESCAPED = re.compile(r"(?<!\\)[&%#_]|\n")
 COMMANDS = re.compile(
-    r"\\text(backslash|asciitilde|asciicircum|less|greater|bar)\{\}|\$\\(pm|times|to)\$|\$-\$|\\[&%$#_{}]"
+    r"\\(text(backslash|asciitilde|asciicircum|less|greater|bar)|ldots)\{\}"
+    r"|\$\\(pm|times|to|leq|geq|neq|cdot|mu)\$|\$-\$|\\[&%$#_{}]"
 )
 
 
@@ -117,6 +118,8 @@ def test_escaped_text_holds_no_bare_special_character(text: str) -> None:
         ("a\\b{c}~^", r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}"),
         ("7 → head", r"7 $\to$ head"),
         ("two\n lines", "two lines"),
+        ("naïve č ≤ 5 µV² ½", r"naïve č $\leq$ 5 $\mu$V2 U+00BD"),
+        ("λ\x07", "U+03BBU+0007"),
     ],
 )
 def test_latex_escapes(text: str, escaped: str) -> None:

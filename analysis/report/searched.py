@@ -11,7 +11,7 @@ from analysis.run import Run
 
 READ = (
     "method", "fold", "trial_id", "started_at", "status", "inner_folds", "train_seconds", "epochs", "best_epoch",
-    "val_balanced_agreement", "val_balanced_accuracy", "bridge_input", "bridge_output", "config", "folds",
+    "val_balanced_agreement", "val_balanced_accuracy", "bridge_input", "bridge_output",
 )  # fmt: skip
 
 
@@ -61,11 +61,14 @@ def options_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
-    """A comparable trial of each method: the one whose options its final trials have, or else the best so far."""
-    final = run.final.select("method", "fold", "config", final=pl.lit(True)).unique()
-    return (
+    """A comparable trial of each method, with ``config`` and ``folds``: the one whose options its final trials have, or
+    else the best so far."""
+    final = run.final.select("method", "fold", "config").unique()
+    same = run.rows.filter(pl.col("stage") == "search").join(final.lazy(), on=final.columns, how="semi")
+    found = (
         rows.filter("whole")
-        .join(final, on=["method", "fold", "config"], how="left", maintain_order="left")
+        .join(run.read(same.select("trial_id", final=pl.lit(True))), on="trial_id", how="left", maintain_order="left")
         .sort(pl.col("final").fill_null(False), "score", descending=True, maintain_order=True)
         .unique("method", keep="first", maintain_order=True)
     )
+    return found.join(run.texts(found["trial_id"], "config", "folds"), on="trial_id", maintain_order="left")

@@ -1,6 +1,7 @@
 """How well each method predicts the test split, between what it should beat and what labels would have given."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import polars as pl
 
@@ -13,6 +14,7 @@ NAME = "accuracy"
 TITLE = "Accuracy on the test split"
 
 
+@lru_cache(maxsize=1)
 def build(run: Run) -> pl.DataFrame:
     """One row per method with final trials: value, deviation, and the interval over subjects, in [0, 1].
 

@@ -13,6 +13,13 @@ from analysis.writers import MISSING, Column, Row, integer, interval, label, num
 NAME = "comparisons"
 TITLE = "Paired comparisons"
 
+HOW = (
+    f"Interval: percentile bootstrap, {DRAWS:,} draws of the subjects, the same for both. p: Wilcoxon signed-rank test "
+    "over subjects, of each one's share of the pooled value; zeros after Pratt. Holm: adjusted over the transfer "
+    f"methods, and over floors and ceilings apart. Told apart: p (Holm) of at most {100 * pairs.LEVEL:.0f} %, and an "
+    "interval without 0."
+)
+"""What a caption says of how two are told apart."""
 SHOWN = ("difference", "difference_low", "difference_high", "p", "p_holm", "superiority", "subjects", "seeds", "tests")
 
 
@@ -52,8 +59,8 @@ def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
         label("label", f"{_reference(run)} minus"),
         number("difference", "Difference (points)", scale=100),
         interval("difference", "95 % interval"),
-        Column("p", lambda row: _p(row, "p")),
-        Column("p (Holm)", lambda row: _p(row, "p_holm")),
+        Column("p", lambda row: p_text(row, "p")),
+        Column("p (Holm)", lambda row: p_text(row, "p_holm")),
         Column("Told apart", lambda row: "yes" if row["different"] else "no"),
         number("superiority", "Probability of superiority", digits=2),
         integer("subjects", "Subjects"),
@@ -61,7 +68,7 @@ def columns(run: Run, frame: pl.DataFrame) -> Sequence[Column]:
     ]
 
 
-def _p(row: Row, name: str) -> str:
+def p_text(row: Row, name: str) -> str:
     return MISSING if row["difference"] is None else "< 0.001" if row[name] < 0.001 else f"{row[name]:.3f}"
 
 
@@ -73,9 +80,6 @@ def caption(run: Run) -> str:
     return (
         f"{_reference(run)}, the plan's first transfer method, minus each other method, over the subjects, folds and "
         "seeds that both have. Difference: of balanced accuracy on pooled windows, as in the table of accuracy. "
-        f"Interval: percentile bootstrap, {DRAWS:,} draws of the subjects, the same for both. p: Wilcoxon signed-rank "
-        "test over subjects, of each one's share of the pooled value; zeros after Pratt. Holm: adjusted over the "
-        "transfer methods, and over floors and ceilings apart. Told apart: p (Holm) of at most "
-        f"{100 * pairs.LEVEL:.0f} %, and an interval without 0. Probability of superiority: share of subjects for whom "
+        f"{HOW} Probability of superiority: share of subjects for whom "
         f"{_reference(run)} is better, ties half. {captions.setting(run)}"
     )

@@ -15,7 +15,8 @@ TRACEBACK = "Traceback (most recent call last):"
 
 def build(run: Run) -> pl.DataFrame:
     """One row per method, stage, status and reason. Empty where all trials ended well."""
-    unwell = run.trials.filter(pl.col("status").is_in(UNWELL))
+    said = ("method", "stage", "status", "error")
+    unwell = run.read(run.rows.filter(pl.col("status").is_in(UNWELL)).group_by(said).agg(trials=pl.len()))
     if unwell.is_empty():
         return pl.DataFrame()
     order = run.ordered(unwell["method"])
@@ -23,7 +24,7 @@ def build(run: Run) -> pl.DataFrame:
     return (
         unwell.with_columns(pl.Series("why", reasons))
         .group_by("method", "stage", "status", "why")
-        .agg(pl.len().cast(pl.Int64).alias("trials"))
+        .agg(pl.col("trials").sum().cast(pl.Int64))
         .with_columns(
             pl.col("method").replace_strict({method: run.labels[method] for method in order}).alias("label"),
         )

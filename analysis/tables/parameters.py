@@ -58,18 +58,23 @@ def build(run: Run) -> pl.DataFrame:
 
 
 def _extraction(run: Run) -> dict[str, float]:
-    """Seconds by trial: those of each stored array that it read, divided among all trials that read it."""
-    arrays = {}
-    for trial, text in run.trials.select("trial_id", "extraction").drop_nulls().iter_rows():
+    """Seconds by final trial: those of each stored array that it read, divided among all trials that read it."""
+    arrays: dict[str, dict[str, float]] = {}
+    readers: Counter[str] = Counter()
+    every = run.rows.drop_nulls("extraction").group_by("extraction").agg(pl.len(), pl.col("trial_id").min())
+    for text, trials, trial in run.read(every).iter_rows():
         try:
-            arrays[trial] = {str(name): float(seconds) for name, seconds in json.loads(text).items()}
+            arrays[text] = {str(name): float(seconds) for name, seconds in json.loads(text).items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{run.path / TRIALS}: column extraction of {trial} cannot be read ({error}); remove the file, the "
                 "run's log gives it again"
             ) from None
-    readers = Counter(name for read in arrays.values() for name in read)
-    return {trial: sum(seconds / readers[name] for name, seconds in read.items()) for trial, read in arrays.items()}
+        readers.update(dict.fromkeys(arrays[text], trials))
+    return {
+        trial: sum(seconds / readers[name] for name, seconds in arrays[text].items())
+        for trial, text in run.final.select("trial_id", "extraction").drop_nulls().iter_rows()
+    }
 
 
 def _own(run: Run) -> list[schema.Column]:

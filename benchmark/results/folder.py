@@ -31,6 +31,7 @@ def path_of(config: Config) -> Path:
 def check(config: Config) -> None:
     """InputError for a run's folder that holds something else, or an unfinished run; for a run to resume that is not
     there; and for a folder that cannot be written to. Nothing is left written."""
+    check_writable(Path(config.results), "results")
     folder = path_of(config)
     if _is_used(folder):
         difference = _difference(folder / CONFIG, config)
@@ -51,7 +52,6 @@ def check(config: Config) -> None:
                 )
     elif config.resume:
         raise InputError(f"resume=true, but {folder} holds no run; leave resume out to start one")
-    check_writable(Path(config.results), "results")
 
 
 def claim(config: Config, plan: Mapping[str, Any]) -> Path:
@@ -153,7 +153,7 @@ def compact(folder: Path) -> None:
     rows: dict[str, dict[str, Any]] = {}
     predictions: dict[str, list[dict[str, Any]]] = {}
     tables: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for entry in log.read(folder / log.NAME):
+    for entry in log.read(folder / log.NAME, strict=False):
         if "row" in entry:
             row, columns = entry["row"], entry.get("predictions", {})
             rows[row["trial_id"]] = row
@@ -189,17 +189,23 @@ def _difference(saved: Path, config: Config) -> str:
     if not saved.exists():
         return f"it has no {saved.name}"
     try:
-        earlier = dict(_leaves(OmegaConf.to_container(OmegaConf.load(saved))))
+        earlier: Any = OmegaConf.to_container(OmegaConf.load(saved))
+        changed = changes(earlier, config.plain())
     except Exception:
         return f"its {saved.name} cannot be read"
-    now = dict(_leaves(config.plain()))
-    changed = [
-        f"{key} {earlier.get(key)} -> {now.get(key)}"
-        for key in sorted(earlier.keys() | now.keys())
-        if earlier.get(key) != now.get(key) and key.partition(".")[0] not in PASSING
-    ]
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return ", ".join(changed[:3]) + more
+    return ", ".join(f"{key} {was} -> {now}" for key, was, now in changed[:3]) + more
+
+
+def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What differs of two configurations and may change a number: dotted key, the earlier value, that of now; None
+    for one that a configuration lacks."""
+    was, is_now = dict(_leaves(earlier)), dict(_leaves(now))
+    return [
+        (key, was.get(key), is_now.get(key))
+        for key in sorted(was.keys() | is_now.keys())
+        if was.get(key) != is_now.get(key) and key.partition(".")[0] not in PASSING
+    ]
 
 
 def _leaves(config: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -49,13 +49,12 @@ class RowLog:
         self._file.close()
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+def read(path: Path, strict: bool = True) -> Iterator[dict[str, Any]]:
     """The lines of a log; none if there is no log. A torn last line is skipped.
 
-    Raises
-    ------
-    InputError
-        For a line in the middle that is damaged.
+    Args:
+        strict: raise InputError for a line in the middle that is damaged; if not, it is skipped as well, and a notice
+            says what was.
     """
     if not path.exists():
         return
@@ -63,13 +62,25 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if file.tell() > size:
+                if not strict:
+                    _left_out(path, f"the last line, {number}, was not written to its end")
                 return
             try:
-                yield json.loads(line)
+                entry = json.loads(line)
+                if not isinstance(entry, dict):
+                    raise ValueError
             except ValueError:
-                raise InputError(
-                    f"{path}, line {number} is damaged; restore the file, or run the benchmark again"
-                ) from None
+                if strict:
+                    raise InputError(
+                        f"{path}, line {number} is damaged; restore the file, or run the benchmark again"
+                    ) from None
+                _left_out(path, f"line {number} is damaged")
+                continue
+            yield entry
+
+
+def _left_out(path: Path, said: str) -> None:
+    warnings.warn(f"{path}: {said}; it is left out", Notice, stacklevel=3)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ import polars as pl
 
 from benchmark.common.files import atomic_write
 from benchmark.common.keys import LIBRARIES
-from benchmark.errors import InputError
 
 Kind = Literal["floor", "transfer", "ceiling"]
 """What a method is in a comparison: what others must beat, what is compared, what labels would have given."""
@@ -23,12 +22,15 @@ TYPES: Mapping[str, type[pl.DataType]] = {"str": pl.String, "int": pl.Int64, "fl
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a row: ``header`` is what tables call it, None where they do not show it."""
+    """A column of a row: ``help`` is what it means, ``header`` what tables call it, None where they do not show it, and
+    ``writer`` who fills it, empty for a method's own, which the method fills."""
 
     name: str
     dtype: DType
     help: str
     header: str | None = None
+    unit: str = ""
+    writer: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,78 +59,181 @@ class MethodCard:
         return cls(**{**found, "columns": columns, "tables": tables})
 
 
+def _by(writer: str, *columns: Column) -> tuple[Column, ...]:
+    return tuple(dataclasses.replace(column, writer=writer) for column in columns)
+
+
+PLAN, TRIAL, SEARCHED, FINAL = "the plan", "the trial", "a trial of the search", "a final trial"
+"""Who fills a column. What a trial fills is null of one that failed, and what it says of val of one that diverged."""
+
 ROW = (
-    Column("run", "str", "the run's name"),
-    Column("experiment", "str", "what its configuration started from"),
-    Column("dataset", "str", "data set"),
-    Column("direction", "str", "ecg2ppg: the teacher listens to the first, predictions come from the second"),
-    Column("old_modality", "str", "of the teacher"),
-    Column("new_modality", "str", "of the predictions"),
-    Column("old_encoder", "str", "encoder, preset and weights of the old modality"),
-    Column("new_encoder", "str", "encoder, preset and weights of the new modality"),
-    Column("method", "str", "method; with @ and its name, where it is calibrated to the wearer"),
-    Column("calibration", "str", "of features to the wearer: none | wearer | causal"),
-    Column("stage", "str", "search | final"),
-    Column("protocol", "str", "what chose epochs and configurations"),
-    Column("trial_id", "str", "unique within the run"),
-    Column("seed", "int", "of the trial"),
-    Column("fold", "int", "of the split"),
-    Column(
-        "leakage", "str", "what test shares with what was learnt and chosen from: none | choice | subjects | samples"
+    *_by(
+        PLAN,
+        Column("run", "str", "the run's name"),
+        Column("experiment", "str", "the experiment that its configuration started from"),
+        Column("dataset", "str", "name of the data set"),
+        Column("direction", "str", "ecg2ppg: the teacher listens to the first, predictions come from the second"),
+        Column("old_modality", "str", "signal that the teacher listens to"),
+        Column("new_modality", "str", "signal that predictions are made from"),
+        Column("old_encoder", "str", "encoder, preset and weights of the old modality"),
+        Column("new_encoder", "str", "encoder, preset and weights of the new modality"),
+        Column("method", "str", "method; with @ and its name, where it is calibrated to the wearer"),
+        Column("calibration", "str", "calibration of features to the wearer: none | wearer | causal"),
+        Column("stage", "str", "what the trial is of: search | final"),
+        Column("protocol", "str", "protocol that chose epochs and configurations"),
+        Column("trial_id", "str", "name of the trial, unique within the run"),
+        Column("seed", "int", "seed of the trial"),
+        Column("fold", "int", "fold of the split"),
+        Column("learning_rate", "float", "learning rate of its optimiser"),
+        Column(
+            "round_size",
+            "int",
+            "configurations that are suggested together, from whole earlier rounds; null of a final trial",
+            unit="trials",
+        ),
+        Column(
+            "leakage",
+            "str",
+            "what test shares with what was learnt and chosen from: none | choice | subjects | samples",
+        ),
     ),
-    Column("status", "str", "done | failed | pruned | diverged: an output was not finite"),
-    Column("error", "str", "why it failed or diverged"),
-    Column("trainable_parameters", "int", "what is trained: those that a gradient reaches"),
-    Column(
-        "declared_parameters",
-        "int",
-        "of the modules that are trained, whether a gradient reaches them or not: the paper's own count",
+    *_by(
+        TRIAL,
+        Column("status", "str", "how it ended: done | failed | pruned | diverged, an output was not finite"),
+        Column("error", "str", "why it failed or diverged"),
+        Column(
+            "trainable_parameters",
+            "int",
+            "parameters that are trained: those that a gradient reaches",
+            unit="parameters",
+        ),
+        Column(
+            "declared_parameters",
+            "int",
+            "parameters of the modules that are trained, whether a gradient reaches them or not: the paper's own count",
+            unit="parameters",
+        ),
+        Column(
+            "stored_parameters",
+            "int",
+            "parameters that a device must hold to predict from the new modality",
+            unit="parameters",
+        ),
+        Column("epochs", "int", "epochs that it was trained for, in each fold", unit="epochs"),
+        Column(
+            "best_epoch", "int", "epoch that was kept: the best on val, or of the mean over inner folds", unit="epochs"
+        ),
     ),
-    Column("stored_parameters", "int", "what a device must hold to predict from the new modality"),
-    Column("learning_rate", "float", "of its optimiser"),
-    Column("epochs", "int", "that it was trained for, in each fold"),
-    Column("best_epoch", "int", "that was kept: the best on val, or of the mean over inner folds"),
-    Column("inner_folds", "int", "of pair and val that a searched trial was trained on; of one, val in protocol=val"),
-    Column("folds", "str", "of a searched trial: status and curve of each inner fold; JSON"),
-    Column("score_standard_error", "float", "over inner folds, of what the protocol chooses by; null of one fold"),
-    Column("val_agreement", "float", "share of val windows for which it says what the teacher says"),
-    Column("val_balanced_agreement", "float", "the same, each class that the teacher names weighing the same"),
-    Column("val_divergence", "float", "mean KL(teacher || method) on val, nats; breaks ties"),
-    Column("val_balanced_accuracy", "float", "null unless the protocol, or the method, reads val labels"),
-    Column("test_balanced_accuracy", "float", "mean recall over classes on test"),
-    Column("test_macro_f1", "float", "on test"),
-    Column("test_weighted_f1", "float", "on test"),
-    Column("test_accuracy", "float", "on test"),
-    Column("test_kappa", "float", "Cohen's, on test; 0 where labels and predictions are all of one class"),
-    Column("test_agreement", "float", "share of test windows for which it says what the teacher says"),
-    Column("test_balanced_agreement", "float", "the same, each class that the teacher names weighing the same"),
-    Column("pair_balanced_accuracy", "float", "on the pairs that it was trained on; for the report alone"),
-    Column("pair_balanced_agreement", "float", "on the pairs that it was trained on"),
-    Column("training_windows", "int", "that were seen in training, each as often as it was"),
-    Column("step_seconds", "float", "of a training step from stored inputs"),
-    Column("train_seconds", "float", "of the trial, evaluation on val included"),
-    Column("extraction_seconds", "float", "that computing took of what it read of the store, whoever computed it"),
-    Column("extraction", "str", "the same by what was read; JSON"),
-    Column("inference_seconds_per_window", "float", "from the raw window to logits, in batches of 16"),
-    Column("peak_memory_bytes", "int", "of the process, or of the GPU, during the trial"),
-    Column("started_at", "str", "UTC, ISO 8601"),
-    Column("versions", "str", "of libraries, and the machine; JSON"),
-    Column("config", "str", "options of the method; JSON"),
+    *_by(
+        SEARCHED,
+        Column(
+            "inner_folds",
+            "int",
+            "folds of pair and val that it was trained on; of one, val in protocol=val",
+            unit="folds",
+        ),
+        Column("folds", "str", "status and curve of each inner fold", unit="JSON"),
+    ),
+    *_by(
+        TRIAL,
+        Column(
+            "score_standard_error",
+            "float",
+            "standard error over inner folds of what the protocol chooses by; null of one fold",
+            unit="share",
+        ),
+        Column("val_agreement", "float", "share of val windows for which it says what the teacher says", unit="share"),
+        Column(
+            "val_balanced_agreement",
+            "float",
+            "the same, each class that the teacher names weighing the same",
+            unit="share",
+        ),
+        Column("val_divergence", "float", "mean KL(teacher || method) on val; breaks ties", unit="nats"),
+        Column(
+            "val_balanced_accuracy",
+            "float",
+            "mean recall over classes on val; null unless the protocol, or the method, reads its labels",
+            unit="share",
+        ),
+    ),
+    *_by(
+        FINAL,
+        Column("test_balanced_accuracy", "float", "mean recall over classes on test", unit="share"),
+        Column("test_macro_f1", "float", "mean F1 over classes on test", unit="share"),
+        Column("test_weighted_f1", "float", "mean F1 on test, classes weighing as their windows do", unit="share"),
+        Column("test_accuracy", "float", "share of test windows that are right", unit="share"),
+        Column(
+            "test_kappa",
+            "float",
+            "Cohen's kappa on test; 0 where labels and predictions are all of one class",
+        ),
+        Column(
+            "test_agreement", "float", "share of test windows for which it says what the teacher says", unit="share"
+        ),
+        Column(
+            "test_balanced_agreement",
+            "float",
+            "the same, each class that the teacher names weighing the same",
+            unit="share",
+        ),
+        Column(
+            "pair_balanced_accuracy",
+            "float",
+            "mean recall over classes on the pairs that it was trained on; for the report alone",
+            unit="share",
+        ),
+        Column(
+            "pair_balanced_agreement", "float", "balanced agreement with the teacher on the same pairs", unit="share"
+        ),
+    ),
+    *_by(
+        TRIAL,
+        Column(
+            "training_windows", "int", "windows that were seen in training, each as often as it was", unit="windows"
+        ),
+        Column("step_seconds", "float", "seconds of a training step from stored inputs", unit="s"),
+        Column("train_seconds", "float", "seconds of the trial, evaluation on val included", unit="s"),
+        Column(
+            "extraction_seconds",
+            "float",
+            "seconds that computing took of what it read of the store, whoever computed it",
+            unit="s",
+        ),
+        Column("extraction", "str", "the same by what was read", unit="JSON, s"),
+    ),
+    *_by(
+        FINAL,
+        Column(
+            "inference_seconds_per_window", "float", "seconds from the raw window to logits, in batches of 16", unit="s"
+        ),
+    ),
+    *_by(
+        TRIAL,
+        Column("peak_memory_bytes", "int", "peak memory of the process, or of the GPU, during the trial", unit="bytes"),
+        Column("started_at", "str", "when it began, UTC", unit="ISO 8601"),
+    ),
+    *_by(
+        PLAN,
+        Column("versions", "str", "versions of libraries, and the kind of machine", unit="JSON"),
+        Column("config", "str", "options of the method", unit="JSON"),
+    ),
 )
 
-PREDICTION = (
+PREDICTION = _by(
+    FINAL,
     Column("run", "str", "as in trials.parquet"),
     Column("method", "str", "as in trials.parquet"),
     Column("stage", "str", "as in trials.parquet"),
     Column("trial_id", "str", "as in trials.parquet"),
     Column("seed", "int", "as in trials.parquet"),
     Column("fold", "int", "as in trials.parquet"),
-    Column("window", "int", "index in the data set"),
+    Column("window", "int", "index of the window in the data set"),
     Column("subject", "str", "whose window it is"),
     Column("label", "int", "true class"),
-    Column("prediction", "int", "class"),
+    Column("prediction", "int", "the method's class"),
     Column("teacher_prediction", "int", "the teacher's class for the paired old window"),
-    Column("teacher_confidence", "float", "the probability that the teacher gives that class"),
+    Column("teacher_confidence", "float", "the probability that the teacher gives that class", unit="share"),
 )
 
 
@@ -164,20 +269,3 @@ def write_parquet(table: pl.DataFrame, path: Path) -> None:
     """Write the whole file or leave the old one."""
     with atomic_write(path) as temporary:
         table.write_parquet(temporary)
-
-
-def read_parquet(path: Path, schema: Schema) -> pl.DataFrame:
-    """A table written by ``write_parquet``. InputError if it cannot be read, or lacks a column of ``schema``."""
-    try:
-        table = pl.read_parquet(path)
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a readable Parquet file ({error}); remove all Parquet files beside it, the run's log gives "
-            "them again"
-        ) from None
-    missing = [name for name in schema if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{path} lacks the columns {', '.join(missing)}: it was written by another version; run the benchmark again"
-        )
-    return table.select(list(schema))

@@ -33,6 +33,7 @@ def build(run: Run) -> Sequence[Part]:
     said = ""
     for _, mine in rows.filter("whole").group_by("method", maintain_order=True):
         ranked, _ = sampled(mine, RANKED, "trials")
+        ranked = ranked.join(run.texts(ranked["trial_id"], "config"), on="trial_id", maintain_order="left")
         values, label = varied(ranked), ranked["label"][0]
         drawn, more = sampled(ranked.with_row_index().sort("score"), DRAWN, "trials of a method")
         said = more or said

@@ -43,7 +43,8 @@ def commands(run: Run) -> list[str]:
 def _versions(run: Run) -> list[Table]:
     """A row for each package, or kind of machine, and version that rows name."""
     counts: Counter[tuple[str, str]] = Counter()
-    for text, trials in run.trials["versions"].drop_nulls().value_counts(sort=True).iter_rows():
+    texts = run.read(run.rows.select("versions").drop_nulls().group_by("versions").len())
+    for text, trials in texts.sort("len", "versions", descending=[True, False]).iter_rows():
         counts.update({(what, str(version)): trials for what, version in json.loads(text).items()})
     rows = [{"what": what, "version": version, "trials": trials} for (what, version), trials in counts.items()]
     columns = [label("what", "What"), label("version", "Version"), label("trials", "Trials", right=True)]
