@@ -2,6 +2,7 @@
 PYTHON ?= python3
 EXPERIMENT ?= quickstart
 ARGS ?=
+DATA ?= recordings
 WORKERS ?= 2
 # Words of make's own command line that are the benchmark's: make benchmark search.trials=20
 GIVEN = $(filter-out EXPERIMENT=% PYTHON=% WORKERS=% ARGS=%,$(MAKEOVERRIDES))
@@ -11,10 +12,10 @@ SOURCES := benchmark search_spaces baselines analysis tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark tables report perf choice test test-slow lint format clean
+.PHONY: help setup benchmark cluster-check tables report tensorboard real utilisation perf perf-rows choice test test-slow lint format clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo '  e.g. make benchmark EXPERIMENT=eegmat_eeg2ecg ARGS="data.root=/path/to/eegmat search.trials=20"'
 
 setup: $(VENV)/.installed ## make .venv and install everything, pinned (the other targets do it too)
@@ -36,8 +37,23 @@ tables: setup ## write and print the tables of results/EXPERIMENT again
 report: setup ## write results/EXPERIMENT/report.html again
 	@$(BIN)/python -m analysis report results/$(EXPERIMENT)
 
+tensorboard: setup ## open the curves of results/EXPERIMENT in TensorBoard, on loopback; Ctrl-C ends it
+	@$(BIN)/tensorboard --host 127.0.0.1 --logdir results/$(EXPERIMENT)/tensorboard
+
+cluster-check: setup ## what the nodes of a cluster have and see, and what of a run with ARGS will not work on them
+	@$(BIN)/python -m benchmark experiment=$(EXPERIMENT) $(or $(ARGS),$(GIVEN)) --cluster-check
+
 perf: setup ## time the bridge at full size against the plain loop; some 20 minutes
 	@$(BIN)/python -m benchmark.perf
+
+perf-rows: setup ## time tables, figures and report of a million trials, beside pandas; two minutes
+	@$(BIN)/python -m benchmark.perf.rows
+
+real: setup ## all six real directions in one table, from the recordings in DATA; resumable, within 90 minutes
+	@$(BIN)/python -m benchmark.perf.real $(DATA) $(ARGS)
+
+utilisation: setup ## how full a search keeps 1 to 64 slots, with trials that only wait; half an hour
+	@$(BIN)/python -m benchmark.perf.utilisation
 
 choice: setup ## what the ways to choose a configuration are worth, on simulated people; some 20 minutes
 	@$(BIN)/python -m benchmark.perf.choice

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.common.terminal import exit_code
 
-SHOWN = ("-h", "--help", "--config", "--options", "--plan")
+SHOWN = ("-h", "--help", "--config", "--options", "--plan", "--cluster-check")
 
 
 def main(words: Sequence[str]) -> int:
@@ -32,6 +32,13 @@ def _main(words: Sequence[str]) -> int:
         print(help.usage(config, catalogue()))
         return 0
     # Not before the words are understood: these import Ray and torch.
+    if "--cluster-check" in shown:
+        from benchmark.cluster.check import cluster_check
+        from benchmark.run import folders_of, workers_of
+
+        table, problems = cluster_check(config.cluster, workers_of(config), folders_of(config))
+        print("\n".join([*table, "", *(problems or ["All of this will work."])]))
+        return 1 if problems else 0
     if "--plan" in shown:
         from benchmark.preview import preview
 

@@ -1,5 +1,7 @@
 """The errors and warnings that a user is meant to read."""
 
+LONGEST = 2000  # characters of a line that somebody reads
+
 
 class InputError(Exception):
     """Something the user gave cannot be used.
@@ -9,7 +11,8 @@ class InputError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}")
 
 
 class RunError(Exception):

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from benchmark import registry
-from benchmark.cluster.session import slots
-from benchmark.common.machine import cores
-from benchmark.common.terminal import aligned
+from benchmark.cluster.resources import at_once, room, trial_resources
+from benchmark.common.terminal import aligned, duration
 from benchmark.config.options import Blocks
 from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
@@ -35,7 +34,7 @@ ACTORS = 8.0  # seconds until actors have imported torch
 
 def preview(config: Config) -> str:
     """The plan as text. InputError as a run would raise it before it begins."""
-    check_machine(config)
+    nodes = check_machine(config)
     data = load_data(config, progress=True)
     plan = make_plan(config, data)
     shapes = check_models(config, data, plan)
@@ -53,12 +52,13 @@ def preview(config: Config) -> str:
     return "\n".join(
         [
             describe(config, data, plan),
+            room(config.cluster, nodes),
             "",
             *_studies(config, shapes, plan, spaces, seconds),
             "",
             *_cache(config, there),
             "",
-            _time(config, plan, forward, parts, there, seconds),
+            _time(config, plan, at_once(trial_resources(config.cluster), nodes), forward, parts, there, seconds),
         ]
     )
 
@@ -100,12 +100,12 @@ def _cache(config: Config, there: Cached) -> list[str]:
 def _time(
     config: Config,
     plan: Plan,
+    slots: int,
     forward: ForwardSeconds,
     parts: Mapping[str, int],
     there: Cached,
     seconds: Mapping[str, float],
 ) -> str:
-    at_once = slots(config.cluster, cores())
     whole = {"old": sum(forward.old), "new": sum(forward.new)}
     pretraining = config.pretraining.steps * config.pretraining.batch_size
     prepare = sum(TRAINING * pretraining * whole[side] for side in there.missing_weights)
@@ -116,21 +116,15 @@ def _time(
     search = sum(study.trainings * seconds[study.method] for study in plan.studies)
     final = sum(seconds[final.method] for final in plan.finals)
     phases = {
-        "prepare": prepare / at_once,
-        "search": search / at_once + ACTORS,
-        "evaluate": final / at_once,
+        "prepare": prepare / slots,
+        "search": search / slots + ACTORS,
+        "evaluate": final / slots,
     }
-    each = ", ".join(f"{name} {_duration(one)}" for name, one in phases.items())
+    each = ", ".join(f"{name} {duration(one)}" for name, one in phases.items())
     return (
-        f"estimated time here, {at_once} trials at once: {_duration(sum(phases.values()))} ({each}); from one batch of "
+        f"estimated time here, {slots} trials at once: {duration(sum(phases.values()))} ({each}); from one batch of "
         "noise through each encoder, so take it as a size"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @torch.inference_mode()

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark import registry
+from benchmark.cluster.nodes import nodes_of
+from benchmark.cluster.resources import Node, check_room, room
 from benchmark.cluster.session import session
 from benchmark.common.files import check_writable
 from benchmark.common.machine import check_device
@@ -50,11 +52,10 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
     shapes = check_models(config, data, plan)
     folder: Path | None = None
     try:
-        workers = {f"{name}.workers": config.method_options[name].processes for name in config.methods}
-        with session(config.cluster, workers), locked(folders.path_of(config)):
+        with session(config.cluster, workers_of(config)) as nodes, locked(folders.path_of(config)):
             whole = student_parameters(shapes.new, shapes.n_classes)
             folder = claim(config, {**plan.document(), "student_parameters": whole, "words": list(words)})
-            say(describe(config, data, plan))
+            say(f"{describe(config, data, plan)}\n{room(config.cluster, nodes)}")
             options = {name: config.method_options[method_of(name)] for name in plan.methods}
             with recording(folder, plan.methods, options) as recorder:
                 begin = time.perf_counter()
@@ -72,12 +73,27 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
         raise Interrupted(str(folder)) from None
 
 
-def check_machine(config: Config) -> None:
-    """InputError for folders that cannot be written to or hold another run, and for a device that is not here."""
+def check_machine(config: Config) -> Sequence[Node]:
+    """The nodes that there are; InputError for folders that cannot be written to or hold another run, for a device that
+    is not here, for a cluster that does not answer, and for a trial that it has no room for."""
     folders.check(config)
     check_writable(Path(config.cache), "cache")
-    if not config.cluster.address:
+    if config.cluster.name == "local":
         check_device(config.device)
+    nodes = nodes_of(config.cluster)
+    check_room(config.cluster, workers_of(config), nodes)
+    return nodes
+
+
+def workers_of(config: Config) -> dict[str, int]:
+    """The processes that a trial trains with, by the option that says so."""
+    return {f"{name}.workers": config.method_options[name].processes for name in config.methods}
+
+
+def folders_of(config: Config) -> dict[str, str]:
+    """What a run reads and writes, by the option that says so."""
+    root = getattr(config.data, "root", None)
+    return {"cache": config.cache, "results": config.results, **({"data.root": root} if root else {})}
 
 
 def check_models(config: Config, data: PairedWindows, plan: Plan) -> Shapes:

@@ -17,11 +17,12 @@ import pytest
 import ray
 import torch
 
-from benchmark.cluster.session import check_workers, session, trial_bundles
+from benchmark.cluster.resources import check_room, trial_bundles
+from benchmark.cluster.session import session
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.cluster.team import Lost, Team
 from benchmark.common.progress import Progress
-from benchmark.config.schema import ClusterOptions
+from benchmark.config.cluster import LocalCluster
 from benchmark.errors import InputError, Notice
 from benchmark.frozen.task import Task
 from benchmark.plan import Spec
@@ -32,7 +33,7 @@ from tests.test_cluster import loopback
 from tests.test_students import STUDENTS
 from tests.test_transfer import make
 
-OPTIONS = ClusterOptions(cpus=2, gpus_per_trial=0)
+OPTIONS = LocalCluster(cpus=2, gpus_per_trial=0)
 EPOCHS = 2
 UNEVEN = {"batch_size": 9, "learning_rate": 1e-3}  # shares of 5 and 4, and the rest of the epoch
 
@@ -190,17 +191,18 @@ def test_trials_that_need_all_of_the_cluster_take_turns(cluster: None):
 
 
 def test_workers_and_their_trial_take_what_so_many_trials_would(cluster: None):
-    options = ClusterOptions(cpus_per_trial=0.5, gpus_per_trial=0.25)
+    options = LocalCluster(cpus_per_trial=0.5, gpus_per_trial=0.25)
     assert trial_bundles(options, 1) == [{"cpu": 0.5, "gpu": 0.25}]
     bundles = trial_bundles(options, 8)
     assert len(bundles) == 9
     assert sum(bundle["cpu"] for bundle in bundles) == pytest.approx(0.05 + 8 * 0.45)
     assert [bundle["gpu"] for bundle in bundles] == [0.1, *[0.9] * 8]  # a worker has a GPU of its own
-    check_workers(OPTIONS, {"kd_logits.workers": 2})
+    nodes = [node["Resources"] for node in ray.nodes()]
+    check_room(OPTIONS, {"kd_logits.workers": 2}, nodes)
     with pytest.raises(InputError, match=r"kd_logits.workers=3 asks for 3 workers .* has room for 2: give at most as"):
-        check_workers(OPTIONS, {"kd_dist.workers": 2, "kd_logits.workers": 3})
-    with pytest.raises(InputError, match=r"with 64 cores \(cluster.cpus_per_trial\) each; .* room for 0: leave it out"):
-        check_workers(ClusterOptions(cpus_per_trial=64, gpus_per_trial=0), {"kd_logits.workers": 2})
+        check_room(OPTIONS, {"kd_dist.workers": 2, "kd_logits.workers": 3}, nodes)
+    with pytest.raises(InputError, match=r"with 2 cores \(cluster.cpus_per_trial\) each; .* room for 1: leave it out"):
+        check_room(LocalCluster(cpus_per_trial=2, gpus_per_trial=0), {"kd_logits.workers": 2}, nodes)
 
 
 @pytest.mark.parametrize(

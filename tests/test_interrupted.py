@@ -55,6 +55,7 @@ def rows(run: Path) -> str:
 GO_ON = "resume=true goes on"
 PHASES: list[tuple[str, Callable[[Path, psutil.Process], bool], signal.Signals, bool, str]] = [
     ("Ray starts", lambda run, driver: at_work(driver, "gcs_server"), signal.SIGTERM, False, "before the run began"),
+    ("Ray started", lambda run, driver: at_work(driver, "raylet"), signal.SIGINT, False, "before the run began"),
     ("preparing", lambda run, driver: at_work(driver, "ray::_call"), signal.SIGHUP, False, GO_ON),
     ("search", lambda run, driver: '"search"' in rows(run), signal.SIGTERM, True, GO_ON),
     ("evaluation", lambda run, driver: '"final"' in rows(run), signal.SIGINT, False, GO_ON),

@@ -16,7 +16,7 @@ from benchmark.cluster.session import session
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.common.progress import Bar
 from benchmark.common.terminal import exit_code
-from benchmark.config.schema import ClusterOptions
+from benchmark.config.cluster import LocalCluster
 from benchmark.errors import InputError, Notice
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +112,7 @@ def test_what_workers_notice_reaches_the_user_once_also_of_one_that_fails(capsys
     found: list[str] = []
 
     def command() -> None:
-        options = ClusterOptions(cpus=2)
+        options = LocalCluster(cpus=2)
         with session(options):
             for subjects in (("S1", "S2"), ("S3",)):
                 jobs = [Job(subject, damaged, (subject,)) for subject in subjects]

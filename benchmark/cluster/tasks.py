@@ -10,10 +10,10 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from benchmark.cluster.progress import StatusActor, reporter
-from benchmark.cluster.session import trial_bundles
+from benchmark.cluster.resources import trial_bundles
 from benchmark.common import mishaps
 from benchmark.common.progress import Bar, notices
-from benchmark.config.schema import ClusterOptions
+from benchmark.config.cluster import ClusterOptions
 from benchmark.errors import InputError, Notice, RunError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from benchmark.cluster.session import worker_resources
-from benchmark.config.schema import ClusterOptions
+from benchmark.cluster.resources import worker_resources
+from benchmark.config.cluster import ClusterOptions
 
 GRACE = 10.0  # seconds in which the others say what became of them when one has failed
 

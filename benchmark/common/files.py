@@ -4,7 +4,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmark.errors import InputError
@@ -31,10 +31,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def check_writable(folder: Path, option: str) -> None:
     """InputError that names the option for a folder that cannot be written to, or made. Nothing is left written."""
     try:
-        made = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        with suppress(FileNotFoundError):
+            folder.stat()  # of a name that no file system takes, parents say nothing
+        made = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
         tempfile.TemporaryFile(dir=made).close()
     except OSError as error:
-        found = "it is a file" if folder.is_file() else (error.strerror or str(error)).lower()
+        found = "it is a file" if os.path.isfile(folder) else (error.strerror or str(error)).lower()
         raise InputError(f"{option}={folder} cannot be written to ({found}); give another folder") from None
 
 

@@ -17,6 +17,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def built_for_gpus() -> bool:
+    """Whether torch here is a build that computes on GPUs, if there are any."""
+    return torch.version.cuda is not None or torch.version.hip is not None
+
+
+def gpus() -> int:
+    """GPUs that this process may use."""
+    return torch.cuda.device_count()
+
+
 def check_device(device: str) -> None:
     """InputError for a device that torch does not find here."""
     if device == "cuda" and not torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """The command line's words -> one typed configuration. Hydra composes it; this says what is wrong in one line."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -15,13 +16,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.common.suggest import choose
-from benchmark.config.options import MethodOptions, defaults, parse
+from benchmark.config.cluster import CLUSTERS
+from benchmark.config.options import MethodOptions, Options, defaults, parse
 from benchmark.config.schema import Config, DataOptions, EncoderOptions
 from benchmark.errors import InputError
 
-GROUPS = ("data", "encoder")
+GROUPS = ("data", "encoder", "cluster")
 MODULE = "benchmark.config.conf"
-SECTIONS = ("data", "old", "new", "method_options")
+SECTIONS = ("data", "old", "new", "cluster", "method_options")
 """What is composed of groups, and not of the schema's own defaults."""
 
 
@@ -35,6 +37,11 @@ class Catalogue:
     searchable: tuple[str, ...]
     published: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Published options by method and experiment."""
+
+    @property
+    def named(self) -> dict[str, Mapping[str, type[Options]]]:
+        """Groups whose options depend on what is chosen of them."""
+        return {"data": self.data, "cluster": CLUSTERS}
 
     @property
     def sections(self) -> list[str]:
@@ -67,7 +74,14 @@ def load(words: Sequence[str], catalogue: Catalogue) -> Config:
     if any(override.key_or_group == "search.space" and override.value() == "paper" for override in values):
         # What was published comes before what the experiment or its scale says, and only the user's word after it.
         first += ["search.trials=1", "protocol=val", *_published(experiment, catalogue)]
-    _check_keys(_composed(first), values)
+    base = _composed(first)
+    data = base["data"]["name"]
+    if foreign := sorted(set(base["data"]) - set(catalogue.data[data].model_fields)):
+        raise InputError(
+            f"experiment={experiment} sets data.{foreign[0]}, which data={data} does not have; give an experiment that "
+            f"is made for it: python -m benchmark --help lists them"
+        )
+    _check_keys(base, values, catalogue)
     config = _typed(_composed(first + [line for override in values if (line := override.input_line)]), catalogue)
     config = _with_gpus(config)
     check_methods(config, catalogue)
@@ -104,16 +118,25 @@ def check_methods(config: Config, catalogue: Catalogue) -> None:
 def _parsed(words: Sequence[str]) -> list[Override]:
     parsed = []
     for word in words:
-        try:
-            override = OverridesParser.create().parse_override(word)
-        except HydraException:
-            override = None
+        override = _override(word)
         if override is None or override.is_delete() or override.is_add() or override.is_sweep_override():
             raise InputError(
-                f"cannot read {word!r}; write experiment=<name> or key=value, for example search.trials=20"
+                f"cannot read {word!r}; write experiment=<name> or key=value, for example search.trials=20, and a "
+                "value with signs that mean something to Hydra in quotes of its own: \"key='a (b)'\""
             )
         parsed.append(override)
     return parsed
+
+
+def _override(word: str) -> Override | None:
+    """A word as Hydra reads it; None for one that it does not. Letters that its grammar lacks are letters here."""
+    if not word.isprintable():
+        return None
+    key, is_one, value = word.partition("=")
+    for form in (word, *([f"{key}='{value}'"] if is_one and not value.isascii() and "'" not in value else [])):
+        with suppress(HydraException, RecursionError, ValueError):  # of brackets and digits without end
+            return OverridesParser.create().parse_override(form)
+    return None
 
 
 def _sorted(overrides: Sequence[Override], catalogue: Catalogue) -> tuple[str, list[Override], list[Override]]:
@@ -122,6 +145,10 @@ def _sorted(overrides: Sequence[Override], catalogue: Catalogue) -> tuple[str, l
     groups: list[Override] = []
     values: list[Override] = []
     for override in overrides:
+        name, package = override.key_or_group, override.package
+        if package not in (("old", "new") if name == "encoder" else (None,)):
+            accepted = "encoder@old=<name> or encoder@new=<name>" if name == "encoder" else f"{name}=..., without @"
+            raise InputError(f"{override.input_line} cannot be used; give {accepted}")
         if override.key_or_group == "experiment":
             experiment = str(override.value())
         else:
@@ -129,7 +156,8 @@ def _sorted(overrides: Sequence[Override], catalogue: Catalogue) -> tuple[str, l
     if experiment not in choices("experiment"):
         raise InputError(f"unknown experiment={experiment}; {choose(experiment, choices('experiment'))}")
     for override in groups:
-        known = sorted(catalogue.data) if override.key_or_group == "data" else choices(override.key_or_group)
+        named = catalogue.named.get(override.key_or_group)
+        known = sorted(named) if named else choices(override.key_or_group)
         if override.value() not in known:
             raise InputError(f"unknown {override.input_line}; {choose(str(override.value()), known)}")
     return experiment, groups, values
@@ -141,8 +169,9 @@ def _register(catalogue: Catalogue) -> None:
     base = {name: value for name, value in defaults(Config).items() if name not in SECTIONS}
     encoder = {name: value for name, value in defaults(EncoderOptions).items() if value}
     store.store(name="schema", node={**base, "old": encoder, "new": encoder})
-    for name, options in catalogue.data.items():
-        store.store(group="data", name=name, node=defaults(options))
+    for group, named in catalogue.named.items():
+        for name, model in named.items():
+            store.store(group=group, name=name, node=defaults(model))
     for method in catalogue.sections:
         store.store(group="method", name=method, node=defaults(catalogue.methods[method]))
 
@@ -174,11 +203,11 @@ def _typed(values: dict[str, Any], catalogue: Catalogue) -> Config:
         values["methods"] = list(catalogue.searchable)
     given = {name: values.pop(name) for name in catalogue.sections}
     methods = {name: parse(options, given.get(name, {}), f"{name}.") for name, options in catalogue.methods.items()}
-    name = values["data"]["name"]
-    if name not in catalogue.data:
-        raise InputError(f"data.name={name}: unknown data set; {choose(str(name), sorted(catalogue.data))}")
-    data = parse(catalogue.data[name], values.pop("data"), "data.")
-    return parse(Config, {**values, "data": data, "method_options": methods})
+    chosen = {
+        group: parse(named[values[group]["name"]], values[group], f"{group}.")
+        for group, named in catalogue.named.items()
+    }
+    return parse(Config, {**values, **chosen, "method_options": methods})
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -190,12 +219,20 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{name}.")
 
 
-def _check_keys(config: Mapping[str, Any], overrides: Sequence[Override]) -> None:
+def _check_keys(config: Mapping[str, Any], overrides: Sequence[Override], catalogue: Catalogue) -> None:
     known = dict(_flat(config))
     for override in overrides:
         key = override.key_or_group
+        parent, _, last = key.rpartition(".")
+        named = catalogue.named.get(parent, {})
+        if named and last == "name":
+            raise InputError(f"{override.input_line} cannot be used; give {parent}=<name>: {', '.join(sorted(named))}")
         if key not in known:
-            parent = key.rpartition(".")[0]
+            if others := sorted(name for name, options in named.items() if last in options.model_fields):
+                raise InputError(
+                    f"{key} is an option of {' and '.join(f'{parent}={name}' for name in others)}, and this is "
+                    f"{parent}={config[parent]['name']}; give the one that it belongs to, or leave {key} out"
+                )
             leaves = [name for name, value in known.items() if not isinstance(value, Mapping)]
             siblings = [name for name in leaves if parent and name.startswith(f"{parent}.")]
             raise InputError(f"unknown option {key}; {choose(key, siblings) if siblings else _close(key, leaves)}")

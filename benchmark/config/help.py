@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from omegaconf import OmegaConf
 
+from benchmark.config.cluster import CLUSTERS, ClusterOptions
 from benchmark.config.compose import Catalogue, choices
-from benchmark.config.options import Described, described
+from benchmark.config.options import Described, defaults, described
 from benchmark.config.schema import Config
 
 USAGE = """usage: python -m benchmark [experiment=<name>] [key=value ...]
@@ -17,11 +18,13 @@ and writes results/<name>/.
 experiments:  {experiments}
 data:         {data}
 encoder@old, encoder@new: {encoders}
+cluster:      {clusters}
 methods:      {methods}
 
   key=null      search it, where a method's option is searched
   resume=true   finish an interrupted run
   --plan        print what would run: studies, trials, parameters, what is cached, how long it may take
+  --cluster-check  print what the nodes of the cluster have, agree on and see, and what of this run will not work
   --config      print the resolved configuration
   --options     print the options as a table in Markdown
 
@@ -37,10 +40,17 @@ def as_yaml(config: Config) -> str:
 
 
 def options_of(config: Config) -> Iterator[Described]:
-    """Every option of a configuration: those of the schema, of all methods and of its data set."""
+    """Every option of a configuration: those of the schema, all clusters, all methods and its data set."""
     values = config.plain()
     data = values.pop("data")
+    cluster = values.pop("cluster")
     yield from described(Config, values)
+    what = ClusterOptions.model_fields["name"].description or ""
+    yield Described("cluster", cluster.pop("name"), " or ".join(CLUSTERS), what)
+    yield from described(type(config.cluster), cluster, "cluster.")
+    for kind in CLUSTERS.values():  # what the other one has besides
+        others = {name: value for name, value in defaults(kind).items() if name not in ClusterOptions.model_fields}
+        yield from described(kind, others if not isinstance(config.cluster, kind) else {}, "cluster.")
     for method, options in config.method_options.items():
         yield from described(type(options), options.model_dump(), f"{method}.")
     yield from described(type(config.data), data, "data.")
@@ -76,6 +86,7 @@ def usage(config: Config, catalogue: Catalogue) -> str:
         experiments=", ".join(choices("experiment")),
         data=", ".join(sorted(catalogue.data)),
         encoders=", ".join(choices("encoder")),
+        clusters=", ".join(CLUSTERS),
         methods=", ".join(catalogue.methods),
         options="\n".join(_lines(options_of(config))),
     )

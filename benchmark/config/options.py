@@ -4,18 +4,20 @@ Errors, ``--help`` and the README's table all read these fields. Sections of the
 set declares its own options beside its reader, a method beside its search space.
 """
 
+import math
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from benchmark.common.suggest import choose
 from benchmark.errors import InputError
 
 Model = TypeVar("Model", bound="Options")
+MOST = 2**31 - 1
 
 
 class Options(BaseModel):
@@ -25,6 +27,14 @@ class Options(BaseModel):
 
     null_means: ClassVar[str] = ""
     """What is added to "or null" where an option may be null."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_digits(cls, value: Any) -> Any:
+        """A row has no room for more digits, and nothing here is so large but by a slip of the keyboard."""
+        if isinstance(value, int | float) and MOST < abs(value) < math.inf:
+            raise ValueError(f"{value} cannot be used; give a number of at most {MOST}")
+        return value
 
 
 def option(default: Any, help: str, *, accepts: str | None = None, **constraints: Any) -> Any:

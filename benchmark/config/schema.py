@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import SerializeAsAny, field_validator
 
-from benchmark.config.options import MethodOptions, Options, option
+from benchmark.config.cluster import MOST_CORES, ClusterOptions, LocalCluster
+from benchmark.config.options import MOST, MethodOptions, Options, option
 
 Protocol = Literal["cross_validation", "val", "val_labels"]
-MOST_SEED = 2**31 - 1
 LONGEST_NAME = 200  # bytes: file systems take 255, and a run that is replaced gets a longer one
 Part = int | float
 
@@ -155,8 +155,8 @@ class FinalOptions(Options):
     @field_validator("seeds")
     @classmethod
     def _check_seeds(cls, seeds: list[int]) -> list[int]:
-        if not seeds or min(seeds) < 0 or max(seeds) > MOST_SEED:
-            raise ValueError(f"give a list of whole numbers from 0 to {MOST_SEED} such as [0,1,2]")
+        if not seeds or min(seeds) < 0 or max(seeds) > MOST:
+            raise ValueError(f"give a list of whole numbers from 0 to {MOST} such as [0,1,2]")
         return _each_once(seeds)
 
 
@@ -171,18 +171,6 @@ class FeatureOptions(Options):
     )
 
 
-class ClusterOptions(Options):
-    """Where trials run. Ray starts on this machine and ends with the run, unless it is given an address."""
-
-    address: str | None = option(None, "of a Ray cluster that runs already")
-    cpus: int | None = option(None, "how many cores Ray may use here; null: all", ge=1)
-    cpus_per_trial: float = option(1.0, "cores of a trial", gt=0)
-    gpus_per_trial: float | None = option(
-        None, "GPUs of a trial, or a fraction of one; null: 1 with device=cuda, else 0", ge=0
-    )
-    object_store_mb: int = option(128, "of Ray's object store here", ge=80)
-
-
 class Config(Options):
     """The configuration of a run."""
 
@@ -193,7 +181,7 @@ class Config(Options):
     )
     results: str = option("results", "folder of all runs")
     cache: str = option("results/.cache", "data, weights, teachers and features that runs share")
-    seed: int = option(0, "of splits, pre-training, teacher and search", ge=0, le=MOST_SEED)
+    seed: int = option(0, "of splits, pre-training, teacher and search", ge=0, le=MOST)
     resume: bool = option(False, "finish an interrupted run")
     overwrite: bool = option(False, "replace an unfinished run or one of another configuration")
     device: Literal["cpu", "cuda"] = option(
@@ -203,7 +191,10 @@ class Config(Options):
         "its own",
     )
     threads: int = option(
-        1, "of torch and BLAS in every process that computes; another number gives other last digits", ge=1
+        1,
+        "of torch and BLAS in every process that computes; another number gives other last digits",
+        ge=1,
+        le=MOST_CORES,
     )
     protocol: Protocol = option(
         "cross_validation",
@@ -236,7 +227,7 @@ class Config(Options):
     search: SearchOptions = option(SearchOptions(), "")
     final: FinalOptions = option(FinalOptions(), "")
     features: FeatureOptions = option(FeatureOptions(), "")
-    cluster: ClusterOptions = option(ClusterOptions(), "")
+    cluster: SerializeAsAny[ClusterOptions] = option(LocalCluster(), "")
     method_options: dict[str, SerializeAsAny[MethodOptions]] = option(
         {}, "by method; on the command line <method>.<option>"
     )
@@ -249,6 +240,13 @@ class Config(Options):
                 f"{name!r} cannot be used; give a folder name of at most {LONGEST_NAME} bytes without slashes"
             )
         return name
+
+    @field_validator("results", "cache")
+    @classmethod
+    def _check_folder(cls, folder: str) -> str:
+        if not folder:
+            raise ValueError("'' cannot be used; give a folder, . for the one that you are in")
+        return folder
 
     @field_validator("calibration", mode="before")
     @classmethod

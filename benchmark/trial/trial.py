@@ -194,6 +194,7 @@ def row_head(config: Config, spec: Spec, dataset: str) -> dict[str, Any]:
         "seed": spec.seed,
         "fold": spec.fold,
         "leakage": spec.leakage,
+        "round_size": config.search.batch if spec.stage == "search" else None,
         "learning_rate": spec.options.get("learning_rate"),
         "versions": json.dumps(versions()),
         "config": json.dumps(dict(spec.options), sort_keys=True),
