@@ -137,7 +137,8 @@ _RELEASED: Mapping[str, Mapping[str, Any]] = {
     },
     "fog_emg2eeg": {"input": 6, "output": 10, "rank": 8, "prototypes": 50, "learning_rate": 1e-4, "epochs": 100},
 }
-PAPER: Mapping[str, Mapping[str, Any]] = {name: {"objective": PUBLISHED, **point} for name, point in _RELEASED.items()}
+_BEGIN: Mapping[str, Any] = {"objective": PUBLISHED, "init": "rand", "standardise": False}
+PAPER: Mapping[str, Mapping[str, Any]] = {name: {**_BEGIN, **point} for name, point in _RELEASED.items()}
 
 
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256)

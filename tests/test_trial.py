@@ -145,7 +145,7 @@ def test_seconds_of_a_population_are_shared_by_its_members(task):
 @pytest.mark.parametrize(("method", "options"), [("bridge", BRIDGE), ("kd_logits", KD)])
 def test_a_trial_whose_weights_become_nan_has_diverged(task, method, options):
     """Its rate is absurd; it stops at once, and none of what it gives is taken for a result."""
-    row, predicted = final(task, method, {**options, "learning_rate": 1e30, "epochs": 5})
+    row, predicted = final(task, method, {**options, "learning_rate": 2e9, "epochs": 5})
     assert (row["status"], predicted) == ("diverged", {})
     assert row["error"] == "diverged: the outputs are not finite after epoch 1"
     assert row["epochs"] == 1
@@ -154,7 +154,7 @@ def test_a_trial_whose_weights_become_nan_has_diverged(task, method, options):
     found = best_of(Study(method, 0, 1), [row])
     assert isinstance(found, Unchosen)
     assert found.why.startswith(f"every trial of {method} failed (diverged: the outputs")
-    chosen = Spec(method, "final", "x", 0, 0, {**options, "learning_rate": 1e30}, chosen={"best_epoch": 2})
+    chosen = Spec(method, "final", "x", 0, 0, {**options, "learning_rate": 2e9}, chosen={"best_epoch": 2})
     row, predicted = run_final(task.config, chosen, "simulated")  # without val, it is seen at the end
     assert (row["status"], predicted, row["epochs"]) == ("diverged", {}, 2)
 
