@@ -17,6 +17,7 @@ from benchmark.common.store import Entry
 from benchmark.results import folder as folders
 from benchmark.results.tensorboard import METRICS
 from tests.conftest import SMALL
+from tests.recomputed import check
 from tests.test_tensorboard import agree
 
 WORDS = (
@@ -110,6 +111,10 @@ def test_a_run_leaves_rows_predictions_tables_figures_and_tensorboard(runs):
     assert set(table["trial_id"]) == planned | set(plan["finals"])
     assert "Balanced" in done.stdout
     assert "tensorboard --logdir" in done.stdout
+
+
+def test_every_number_of_its_tables_is_that_of_rows_and_predictions(runs):
+    assert check(runs[0] / "results" / "one") > 200
 
 
 def test_tensorboard_compares_what_the_table_holds(runs):
