@@ -18,6 +18,7 @@ python -m analysis report results/a [...]       the report of one or more runs a
 python -m analysis summary results/a [...]      all runs in one table: gains, ranks, critical differences
 python -m analysis compare results/a results/b  what changed between two runs, and which methods differ
 python -m analysis export results/a             the run without its caches, as results/a.tar.gz
+python -m analysis excerpt results/a            its chart, accuracy and verdict, between two lines of README.md
 python -m analysis columns                      docs/columns.md: what the columns of a run's files mean
 python -m analysis parameters --paper           parameters of the paper's six directions; needs no run
 """
@@ -37,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help="the file of a report, an export or the columns, else a folder; default: the run's folder or, of several "
-        "runs, where the first one lies; of parameters, results/paper",
+        help="the file of a report, an export, an excerpt or the columns, else a folder; default: the run's folder or, "
+        "of several runs, where the first one lies; of parameters, results/paper",
     )
     options = parser.parse_args(arguments)
     return exit_code(lambda: print(_answer(options)))
@@ -110,6 +111,13 @@ def _export(folders: Sequence[Path], out: Path | None) -> str:
     return str(pack(folders[0], out))
 
 
+def _excerpt(folders: Sequence[Path], out: Path | None) -> str:
+    from analysis import excerpt
+    from analysis.run import Run
+
+    return "\n".join(map(str, excerpt.put(Run(folders[0]), out or Path("README.md"))))
+
+
 def _columns(folders: Sequence[Path], out: Path | None) -> str:
     from analysis import columns
 
@@ -135,6 +143,7 @@ COMMANDS: Mapping[str, tuple[int, float, Callable[[Sequence[Path], Path | None],
     "summary": (1, float("inf"), _summary),
     "compare": (2, 2, _compare),
     "export": (1, 1, _export),
+    "excerpt": (1, 1, _excerpt),
     "columns": (0, 0, _columns),
 }
 """By name: of how many folders at least and at most, and what gives the answer."""
