@@ -15,7 +15,7 @@ from benchmark.results.folder import PLAN
 USES = """\
 python -m analysis results/a                    tables, figures and report of a run, finished or not
 python -m analysis report results/a [...]       the report of one or more runs alone, on one page
-python -m analysis summary results/a [...]      all runs in one table: gains, ranks, critical differences
+python -m analysis summary results/a [...]      all runs in one table: gains, ranks, critical differences; verdicts
 python -m analysis compare results/a results/b  what changed between two runs, and which methods differ
 python -m analysis export results/a             the run without its caches, as results/a.tar.gz
 python -m analysis excerpt results/a            its chart, accuracy and verdict, between two lines of README.md
@@ -87,14 +87,14 @@ def _summary(folders: Sequence[Path], out: Path | None) -> str:
     where = out or folders[0].parent
     table = summary.table(runs)
     _, found = summary.ranked(runs, table.frame)
-    figures = []
+    beside = [write_text(where / "verdicts.md", summary.verdicts(runs))]
     if isinstance(found, Ranking):
         from analysis.across import diagram
         from analysis.figures import written
 
         labels = dict(table.frame.select("method", "label").iter_rows())
-        figures = written(diagram.draw(found, labels), where / diagram.NAME)
-    return "\n".join([_saved([table], where), *map(str, figures)])
+        beside += written(diagram.draw(found, labels), where / diagram.NAME)
+    return "\n".join([_saved([table], where), *map(str, beside)])
 
 
 def _compare(folders: Sequence[Path], out: Path | None) -> str:

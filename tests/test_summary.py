@@ -12,6 +12,7 @@ from analysis.__main__ import main
 from analysis.across import diagram, summary
 from analysis.across.ranks import Ranking, critical_difference, ranking
 from analysis.run import Run
+from analysis.verdict import verdict
 from analysis.tables import accuracy
 from benchmark.errors import InputError
 from benchmark.results.schema import MethodCard
@@ -46,7 +47,10 @@ def test_the_command_writes_it_and_refuses_what_cannot_be_compared(tmp_path: Pat
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "all").iterdir()} == {f"summary.{end}" for end in ("md", "csv", "tex")}
+    written = {path.name for path in (tmp_path / "all").iterdir()}
+    assert written == {*(f"summary.{end}" for end in ("md", "csv", "tex")), "verdicts.md"}
+    said = " ".join((tmp_path / "all" / "verdicts.md").read_text().split())
+    assert all(f"## {folder.name} " in said and " ".join(verdict(Run(folder)).split()) in said for folder in folders)
     with pytest.raises(InputError, match="two of the runs are called one"):
         summary.table([Run(folders[0]), Run(folders[0])])
     with pytest.raises(InputError, match="no final results"):

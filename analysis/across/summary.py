@@ -10,6 +10,7 @@ from analysis.across import people
 from analysis.across.ranks import Ranking, mean_ranks, ranking
 from analysis.run import Run
 from analysis.tables import accuracy
+from analysis.verdict import verdict
 from analysis.writers import MISSING, Column, Row, Table, integer, label, number
 from benchmark.errors import InputError
 
@@ -96,6 +97,12 @@ def table(runs: Sequence[Run]) -> Table:
         f"method. {_gain(frame)}{tested(runs, frame)} {'; '.join(data)}. Of the first: {captions.setting(runs[0])}"
     )
     return Table(NAME, "Summary of runs", caption, frame, columns)
+
+
+def verdicts(runs: Sequence[Run]) -> str:
+    """A page of Markdown: what each run says of itself."""
+    parts = [f"## {run.name}\n\n{captions.data(run)}. {' '.join(verdict(run).split())}\n" for run in runs]
+    return "# Verdicts\n\n" + "\n".join(parts)
 
 
 def _gain(frame: pl.DataFrame) -> str:
