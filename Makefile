@@ -12,7 +12,7 @@ SOURCES := benchmark search_spaces baselines analysis tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark cluster-check tables report tensorboard real utilisation perf perf-rows choice test test-slow lint format clean
+.PHONY: help setup benchmark cluster-check tables report tensorboard real utilisation chaos perf perf-rows choice test test-slow lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ real: setup ## all six real directions in one table, from the recordings in DATA
 
 utilisation: setup ## how full a search keeps 1 to 64 slots, with trials that only wait; half an hour
 	@$(BIN)/python -m benchmark.perf.utilisation
+
+chaos: setup ## a sweep whose processes, nodes and driver are killed, against one undisturbed; some 10 minutes
+	@$(BIN)/python -m benchmark.perf.chaos
 
 choice: setup ## what the ways to choose a configuration are worth, on simulated people; some 20 minutes
 	@$(BIN)/python -m benchmark.perf.choice

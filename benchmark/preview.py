@@ -19,8 +19,8 @@ from benchmark.config.options import Blocks
 from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.encoders import registry as encoders
+from benchmark.frozen.loading import load_data
 from benchmark.frozen.prepare import Cached, cached
-from benchmark.frozen.task import load_data
 from benchmark.frozen.weights import Shapes, Side, options_of
 from benchmark.method import ForwardSeconds
 from benchmark.plan import Plan, describe, make_plan, window_counts

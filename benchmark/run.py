@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark import registry
+from benchmark.cluster.exchange import told
 from benchmark.cluster.nodes import nodes_of
 from benchmark.cluster.resources import Node, check_room, room
 from benchmark.cluster.session import session
@@ -12,8 +13,8 @@ from benchmark.common.files import check_writable
 from benchmark.common.machine import check_device
 from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
+from benchmark.frozen.loading import load_data, share_data
 from benchmark.frozen.prepare import prepare
-from benchmark.frozen.task import load_data
 from benchmark.frozen.teacher import check_probe
 from benchmark.frozen.weights import Shapes, check_weights, shapes_of
 from benchmark.method import student_parameters
@@ -53,6 +54,7 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
     folder: Path | None = None
     try:
         with session(config.cluster, workers_of(config)) as nodes, locked(folders.path_of(config)):
+            share_data(config, data)
             whole = student_parameters(shapes.new, shapes.n_classes)
             folder = claim(config, {**plan.document(), "student_parameters": whole, "words": list(words)})
             say(f"{describe(config, data, plan)}\n{room(config.cluster, nodes)}")
@@ -65,6 +67,8 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
                 search(config, plan, shapes, data.dataset, folder, recorder)
                 chosen = choose(config, plan, data.dataset, recorder)
                 evaluate(config, chosen, data.dataset, recorder)
+                if moved := told():
+                    say(moved)
                 recorder.finish()
         return folder
     except KeyboardInterrupt:

@@ -13,7 +13,8 @@ from benchmark.config.schema import WearerOptions
 from benchmark.data.base import PairedWindows
 from benchmark.errors import InputError
 from benchmark.frozen.calibration import Population, moments, population_of, wearers_time
-from benchmark.frozen.task import Task, load_data
+from benchmark.frozen.loading import load_data
+from benchmark.frozen.task import Task
 from benchmark.plan import Spec, make_plan
 from benchmark.registry import configure
 from benchmark.trial.trial import Trial, run_final

@@ -18,7 +18,7 @@ from benchmark.data.simulated import electrophysiology
 from benchmark.data.splits import splits_of
 from benchmark.encoders import registry as encoders
 from benchmark.errors import InputError
-from benchmark.frozen.task import load_data
+from benchmark.frozen.loading import load_data
 from benchmark.registry import configure
 from tests.conftest import changed
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark import registry
 from benchmark.errors import InputError
-from benchmark.frozen.task import load_data
+from benchmark.frozen.loading import load_data
 from benchmark.frozen.weights import Shapes
 from benchmark.plan import make_plan
 from benchmark.search.space import recorded_space

@@ -11,7 +11,8 @@ from benchmark.config.schema import Config
 from benchmark.encoders.hubert_ecg import HubertECG
 from benchmark.encoders.papagei import PaPaGei
 from benchmark.frozen import prepare
-from benchmark.frozen.task import Task, load_data
+from benchmark.frozen.loading import load_data
+from benchmark.frozen.task import Task
 from benchmark.registry import configure
 from tests.conftest import SMALL, changed
 

@@ -12,8 +12,8 @@ from analysis.__main__ import main
 from analysis.across import diagram, summary
 from analysis.across.ranks import Ranking, critical_difference, ranking
 from analysis.run import Run
-from analysis.verdict import verdict
 from analysis.tables import accuracy
+from analysis.verdict import verdict
 from benchmark.errors import InputError
 from benchmark.results.schema import MethodCard
 from tests.test_analysis import CONFIG, Folder, finished

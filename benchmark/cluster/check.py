@@ -147,7 +147,7 @@ def problems(
     found: Mapping[str, Seen | str],
     here: Seen,
 ) -> Iterator[str]:
-    """What will not work, a line each. Nodes that have no room for a trial need not see any folder."""
+    """What will not work, a line each. Nodes need not see the driver's folders: they ask it for what they lack."""
     try:
         check_room(options, workers, list(nodes.values()))
     except InputError as error:
@@ -161,10 +161,6 @@ def problems(
         ):
             yield f"{package} is {version} here, {said}; install the same, or give cluster.install=true"
     used = {name: seen for name, seen in answered.items() if at_once(trial_resources(options), [nodes[name]])}
-    for option, folder in folders.items():
-        blind = ", ".join(name for name, seen in used.items() if not seen.sees[option])
-        if blind and option != "results":  # which the driver alone writes to
-            yield f"{option}={folder} is not the driver's on {blind}; give a folder on a disk that all nodes share"
     for name, seen in used.items():
         if seen.lacks_gpu_build:
             yield f"torch {seen.versions['torch']} on {name} is built for no GPU; install the build for its GPUs"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.common.progress import Progress
 
@@ -27,6 +28,11 @@ class StatusActor:
     def read(self) -> tuple[str, list[str]]:
         notices, self.notices = self.notices, []
         return "; ".join(f"{who}: {text}" if text else who for who, text in sorted(self.said.items())), notices
+
+
+def beside_driver() -> NodeAffinitySchedulingStrategy:
+    """For an actor that all of a run speak to: the driver's node is the one that is lost with the run alone."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def reporter(status: Any, who: str) -> Progress:

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
+from benchmark.cluster.exchange import exchanging
 from benchmark.cluster.nodes import find
 from benchmark.cluster.resources import Node, check_room
 from benchmark.cluster.travel import runtime_env
@@ -38,7 +39,8 @@ def session(options: ClusterOptions, workers: Mapping[str, int] | None = None) -
     that has no room for a trial, too."""
     with joined(options) as nodes:
         check_room(options, workers or {}, nodes)
-        yield nodes
+        with exchanging() if isinstance(options, ExistingCluster) else nullcontext():
+            yield nodes
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from benchmark.cluster.progress import StatusActor, reporter
+from benchmark.cluster.progress import StatusActor, beside_driver, reporter
 from benchmark.cluster.resources import trial_bundles
 from benchmark.common import mishaps
 from benchmark.common.progress import Bar, notices
@@ -43,7 +43,7 @@ def run_jobs(
     text: str,
     finished: Callable[[Job, Any], None],
     failed: Callable[[Job, str], None] | None = None,
-    retries: int = 0,
+    retries: int = 3,
 ) -> None:
     """Run all jobs and hand their results to ``finished`` in the order in which they end.
 
@@ -58,7 +58,7 @@ def run_jobs(
     """
     if not jobs:
         return
-    status = StatusActor.remote()  # type: ignore[attr-defined]
+    status = StatusActor.options(scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
     remote = ray.remote(max_retries=retries)(_call)
     waiting: dict[Any, Job] = {}
     groups: dict[Any, PlacementGroup] = {}

@@ -8,8 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmark.common import elsewhere
+
 PACKAGES = ("benchmark", "baselines", "search_spaces", "analysis")
-FOLDER = "BRIDGEBENCH_FOLDER"
+FOLDER, OWN = "BRIDGEBENCH_FOLDER", "BRIDGEBENCH_NODE_FOLDER"
+"""The run's folder, and what a node sets where its processes are to work in another one."""
 
 
 def runtime_env(install: bool) -> dict[str, Any]:
@@ -43,7 +46,11 @@ def requirements() -> list[str]:
 
 
 def enter_folder() -> None:
-    """In every process of a node, as it starts."""
+    """In every process of a node, as it starts: it works in its folder, and asks other nodes for what it lacks."""
+    from benchmark.cluster.exchange import Nodes
+
+    folder = os.environ.get(OWN) or os.environ[FOLDER]
     with suppress(OSError):  # one that cannot have the folder keeps relative paths in its own
-        os.makedirs(os.environ[FOLDER], exist_ok=True)
-        os.chdir(os.environ[FOLDER])
+        os.makedirs(folder, exist_ok=True)
+        os.chdir(folder)
+    elsewhere.use(Nodes())

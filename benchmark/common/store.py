@@ -25,6 +25,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from benchmark.common import elsewhere
 from benchmark.common.files import atomic_write
 from benchmark.common.keys import digest, libraries
 from benchmark.common.seal import OPEN, is_whole, seal
@@ -223,11 +224,14 @@ class Store:
         return self.root / f"{digest(self.key(key))}.arrow"
 
     def open(self, key: Mapping[str, Any]) -> Entry | None:
-        """The entry of ``key``, marked as used; None where there is none, or a damaged one, which is warned of.
+        """The entry of ``key``, marked as used; None where there is none, here or elsewhere, or a damaged one, which is
+        warned of.
 
         All of it is read and checked when this process opens it for the first time, or finds it replaced.
         """
         path = self.path(key)
+        if not path.exists():
+            elsewhere.fetch(path)
         try:
             entry = Entry(path)
             if digest(entry.key) != path.stem:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmark.common import elsewhere
 from benchmark.common.files import atomic_write
 from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
@@ -41,7 +42,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     format, or holds anything that would have to be executed.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() or elsewhere.fetch(path)):
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"weights {path}: {what}; give a .safetensors file or a PyTorch state dict (.pt, .pth, .bin)")
     try:

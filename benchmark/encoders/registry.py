@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import benchmark.encoders
+from benchmark.common import elsewhere
 from benchmark.common.suggest import choose
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import checkpoints
@@ -95,7 +96,7 @@ def released_path(name: str, preset: str, weights_folder: str | Path = WEIGHTS_F
         )
     source = cls.released[preset]
     path = Path(weights_folder) / source.file
-    if not path.is_file():
+    if not (path.is_file() or elsewhere.fetch(path)):
         raise InputError(
             f"released weights of {name} {preset} are not at {path}; fetch {source.url} and save it as {path}, or run "
             f"python -m benchmark.encoders fetch {name} --preset {preset} (see {source.page})"

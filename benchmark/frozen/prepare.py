@@ -14,7 +14,8 @@ from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.data.splits import splits_of
-from benchmark.frozen.task import load_data, open_task
+from benchmark.frozen.loading import load_data
+from benchmark.frozen.task import open_task
 from benchmark.frozen.weights import SIDES, Side, identity, kept_weights, options_of, pretrained
 
 

@@ -12,29 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.common.machine import use_threads
 from benchmark.common.progress import Progress, silent
 from benchmark.common.store import Rows, Store
 from benchmark.config.schema import Config
-from benchmark.data import cache as data_cache
-from benchmark.data import registry as datasets
 from benchmark.data.base import PairedWindows, Windows
 from benchmark.data.splits import Split, development, inner_splits, splits_of
 from benchmark.encoders.base import Encoder
 from benchmark.frozen import calibration, teacher, weights
 from benchmark.frozen.calibration import Population
 from benchmark.frozen.features import Features
+from benchmark.frozen.loading import load_data
 from benchmark.frozen.weights import Kept, Side, options_of
-
-
-def load_data(config: Config, progress: bool = False) -> PairedWindows:
-    """The data set of a configuration, from its cache if it was read before.
-
-    Whoever computes begins with it, so from here on this process has the threads that the configuration asks for.
-    """
-    use_threads(config.threads)
-    dataset = datasets.build(config.data.name, config.data)
-    return data_cache.load(dataset, config.old.modality, config.new.modality, Path(config.cache) / "data", progress)
 
 
 class Task:

@@ -28,8 +28,9 @@ from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
 from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
+from benchmark.frozen.loading import load_data
 from benchmark.frozen.prepare import prepare
-from benchmark.frozen.task import Task, load_data, open_task
+from benchmark.frozen.task import Task, open_task
 from benchmark.frozen.weights import shapes_of
 from benchmark.plan import INNER_FOLDS, Spec, Study
 from benchmark.registry import configure

@@ -24,8 +24,9 @@ from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
 from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
+from benchmark.frozen.loading import load_data
 from benchmark.frozen.prepare import prepare
-from benchmark.frozen.task import load_data, open_task
+from benchmark.frozen.task import open_task
 from benchmark.perf.ablation import EPOCHS, POINT, measured, places, shown_words
 from benchmark.plan import make_plan
 from benchmark.registry import configure

@@ -15,8 +15,9 @@ from benchmark.cluster.session import session
 from benchmark.common.machine import PeakMemory, cores, use_threads
 from benchmark.config.options import parse
 from benchmark.config.schema import Config
+from benchmark.frozen.loading import load_data
 from benchmark.frozen.prepare import prepare
-from benchmark.frozen.task import Task, load_data
+from benchmark.frozen.task import Task
 from benchmark.perf import clock
 from benchmark.perf.clock import STORE, Comparison, until_decided
 from benchmark.perf.directions import options, settings

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
+from ray.train._internal.session import _TrainingResult as TrainingResult
 
 from benchmark.common.progress import notices
 from benchmark.config.schema import Config
@@ -84,5 +85,10 @@ class SearchTrial(tune.Trainable):
     def cleanup(self) -> None:
         self._end()
 
+    def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
+        """Nothing, which Tune asks for before an actor is used again: a trial that was lost starts again from its seed,
+        which gives the same row. Tune's own would write to a disk that all nodes share."""
+        return TrainingResult(None, {})
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: an interrupted trial is short and starts again from its seed, which gives the same row."""
+        """Never called; that it is there lets Tune use actors again."""

@@ -85,7 +85,7 @@ def evaluate(config: Config, specs: Sequence[Spec], dataset: str, recorder: Reco
     def failed(job: Job, error: str) -> None:
         recorder.trial(failed_row(config, job.arguments[1], dataset, error))
 
-    run_jobs(jobs, config.cluster, "evaluate on test", keep, failed, retries=3)
+    run_jobs(jobs, config.cluster, "evaluate on test", keep, failed)
 
 
 def _run_final(
