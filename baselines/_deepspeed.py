@@ -124,6 +124,17 @@ class Workers:
         team.call("join", address, self._checkpoint)
         return team
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors and numbers."""
+        files = self._checkpoint.items()
+        tensors = {name: torch.frombuffer(bytearray(content), dtype=torch.uint8) for name, content in files}
+        return {"epochs": self.epochs, "files": tensors}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Before the first epoch."""
+        self.epochs = state["epochs"]
+        self._checkpoint = {name: tensor.numpy().tobytes() for name, tensor in state["files"].items()}
+
     def close(self) -> None:
         self._closed = True
         if self._team is not None:

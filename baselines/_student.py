@@ -76,6 +76,7 @@ class Student(Method):
     """The parts of the split whose windows are trained on, one after the other."""
     reads_blocks: ClassVar[bool] = False
     """Whether its loss reads the outputs of all blocks."""
+    resumable = ("parts", "optimizer", "generator", "workers")
 
     @classmethod
     def helper_parameters(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Any]) -> tuple[int, int]:

@@ -119,6 +119,7 @@ class Translate(Method):
 
     name = "translate"
     label = "Translation"
+    resumable = ("generator", "discriminator", "optimizers", "order")
 
     @classmethod
     def sizes(cls, old: Encoder, new: Encoder, n_classes: int, space: Mapping[str, Sequence[Any]]) -> Sequence[Size]:

@@ -1,6 +1,7 @@
 """Students that several processes train: the same numbers as one process, whatever is shared out and whoever dies."""
 
 import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from benchmark.errors import InputError, Notice
 from benchmark.frozen.task import Task
 from benchmark.plan import Spec
 from benchmark.registry import configure
+from benchmark.trial.checkpoints import given, taken
 from benchmark.trial.trial import failed_row
 from tests.conftest import SMALL
 from tests.test_cluster import loopback
@@ -96,6 +98,26 @@ def test_bfloat16_is_close_and_leaves_weights_in_float32(cluster: None, task: Ta
         assert all(map(loopback, listening)), listening
     finally:
         two.close()
+
+
+def test_workers_go_on_from_a_checkpoint(cluster: None, task: Task):
+    """Another process, that makes the student anew, trains its second epoch as the first one would have."""
+    options = {**STUDENTS["kd_logits"], **UNEVEN, "workers": 2, "zero": 2}
+    first = make("kd_logits", task, options)
+    try:
+        first.train_epoch()
+        kept = io.BytesIO()
+        torch.save(taken(first), kept)
+        expected = first.train_epoch().loss
+    finally:
+        first.close()
+    again = make("kd_logits", task, options)
+    try:
+        given(again, torch.load(io.BytesIO(kept.getvalue()), weights_only=True))
+        assert again.train_epoch().loss == pytest.approx(expected, abs=1e-6)
+        torch.testing.assert_close(again.logits("val"), first.logits("val"), rtol=0, atol=1e-5)
+    finally:
+        again.close()
 
 
 class Killer(threading.Thread):

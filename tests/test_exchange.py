@@ -98,6 +98,25 @@ def test_what_arrives_damaged_is_not_believed(cluster: Cluster) -> None:
     assert on(nodes["two"], read) == ("two", None)
 
 
+def save(text: str) -> None:
+    path = Path("cache/checkpoints/a.pt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    elsewhere.keep(path)
+
+
+def test_a_copy_is_kept_beside_the_driver_for_whatever_node_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    nodes, path = places(), Path("cache/checkpoints/a.pt")
+    on(nodes["one"], save, "epoch 3")
+    assert (tmp_path / "driver" / path).read_text() == "epoch 3"
+    (tmp_path / "one" / path).unlink()  # its node is lost
+    assert on(nodes["two"], lambda: elsewhere.fetch(path) and path.read_text()) == "epoch 3"
+    on(nodes["two"], lambda: elsewhere.drop(path))
+    assert not (tmp_path / "driver" / path).exists()
+    on(nodes["driver"], save, "epoch 4")  # nothing to move
+    assert path.read_text() == "epoch 4"
+
+
 @pytest.mark.parametrize(
     ("size", "seconds", "moved"),
     [

@@ -3,6 +3,10 @@
 Shapes: B windows of a batch, D features; targets have any further dimensions.
 """
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,6 +36,13 @@ class Perturbation:
             x = x * kept.to(x) / (1 - self.dropout)
         return x, target
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), "shares": json.dumps(self.shares.bit_generator.state)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.shares.bit_generator.state = json.loads(state["shares"])
+
 
 class Averaging:
     """The mean of a module's weights at the ends of the late epochs (Izmailov et al., 2018, arXiv 1803.05407): those in
@@ -47,6 +58,15 @@ class Averaging:
         if self.epoch > self.begin:
             self.mean = self.mean or AveragedModel(self.module)
             self.mean.update_parameters(self.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "mean": None if self.mean is None else self.mean.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.epoch = state["epoch"]
+        if state["mean"] is not None:
+            self.mean = AveragedModel(self.module)
+            self.mean.load_state_dict(state["mean"])
 
     @property
     def current(self) -> nn.Module:

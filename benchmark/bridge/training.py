@@ -65,6 +65,7 @@ class Bridge(Method):
         ),
     )
     tables: ClassVar[Mapping[str, tuple[Column, ...]]] = {"positions": positions.COLUMNS}
+    resumable = ("bridge", "optimizer", "generator", "perturbed", "averaging")
 
     @classmethod
     def reads_last_tokens(cls, options: Options) -> bool:

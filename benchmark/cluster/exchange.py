@@ -52,6 +52,12 @@ class Porter:
         """The file's bytes (n,)."""
         return np.fromfile(path, np.uint8)
 
+    def keep(self, path: str, content: np.ndarray) -> None:
+        write_bytes(Path(path), content.tobytes())
+
+    def drop(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
 
 @ray.remote(num_cpus=0)
 class Exchange:
@@ -74,6 +80,12 @@ class Exchange:
                 placed = NodeAffinitySchedulingStrategy(one, soft=False)
                 self.porters[one] = Porter.options(scheduling_strategy=placed, max_concurrency=4).remote()  # type: ignore[attr-defined]
         return [self.porters[one] for one in self._nodes if one != node]
+
+    def drivers(self, node: str) -> list[Any]:
+        """The porter of the driver's node, which is this actor's; none if that is the node."""
+        own = ray.get_runtime_context().get_node_id()
+        self.others("")
+        return [self.porters[own]] if own != node else []
 
     def offer(self, name: str, value: list[Any]) -> None:
         """``value`` is a reference in a list, so that it stays where it is."""
@@ -115,6 +127,20 @@ class Nodes:
         self._values[name] = value
         if self.exchange is not None:
             ray.get(self.exchange.offer.remote(name, [ray.put(value)]))
+
+    def keep(self, path: Path) -> None:
+        with suppress(ray.exceptions.RayError):  # as the driver is lost, or ends
+            for porter in self._drivers():
+                ray.get(porter.keep.remote(str(path), np.fromfile(path, np.uint8)))
+
+    def drop(self, path: Path) -> None:
+        with suppress(ray.exceptions.RayError):
+            for porter in self._drivers():
+                ray.get(porter.drop.remote(str(path)))
+
+    def _drivers(self) -> list[Any]:
+        node = ray.get_runtime_context().get_node_id()
+        return [] if self.exchange is None else ray.get(self.exchange.drivers.remote(node))
 
     def fetch(self, path: Path) -> bool:
         if self.exchange is None:

@@ -10,6 +10,12 @@ class Source(Protocol):
     def fetch(self, path: Path) -> bool:
         """Bring a file that is not here to where it would be; whether it is there now."""
 
+    def keep(self, path: Path) -> None:
+        """Have a copy of a file where it is safe, should this machine be lost."""
+
+    def drop(self, path: Path) -> None:
+        """Remove what was kept."""
+
     def ask(self, name: str) -> Any:
         """What another process offered under a name; None if none did."""
 
@@ -28,6 +34,16 @@ def use(source: Source | None) -> None:
 
 def fetch(path: Path) -> bool:
     return _source is not None and _source.fetch(path)
+
+
+def keep(path: Path) -> None:
+    if _source is not None:
+        _source.keep(path)
+
+
+def drop(path: Path) -> None:
+    if _source is not None:
+        _source.drop(path)
 
 
 def ask(name: str) -> Any:

@@ -34,6 +34,8 @@ class SearchTrial(tune.Trainable):
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        for trial in self.trials:  # one that was stopped early is over, too
+            trial.checkpoint.remove()
         self._end()
         self._start(new_config)
         return True

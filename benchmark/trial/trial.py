@@ -3,7 +3,7 @@
 import json
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +18,12 @@ from benchmark.method import Epoch, Method
 from benchmark.plan import Spec, variant
 from benchmark.results.schema import versions
 from benchmark.trial import folds, metrics
+from benchmark.trial.checkpoints import Checkpoint, given, taken
 from benchmark.trial.costs import inference_seconds
 from benchmark.trial.folds import VAL, order
+
+SO_FAR = ("epoch", "steps", "windows", "loss", "training_seconds", "best", "best_state", "curve", "started_at")
+"""Of a trial, what its checkpoint keeps beside the method's state."""
 
 
 class Trial:
@@ -56,6 +60,7 @@ class Trial:
         self.best_state: dict[str, torch.Tensor] = {}
         self.curve: list[folds.Point] = []
         self.diverged = False
+        self.checkpoint = Checkpoint(task.config, spec)
         if not self.n_epochs:
             self._judge()
 
@@ -83,11 +88,33 @@ class Trial:
         return found
 
     def epochs(self) -> Iterator[dict[str, Any]]:
-        """Train; yields after each epoch what was found on val."""
+        """Train, from the checkpoint where there is one; yields after each epoch what was found on val."""
+        if self.method.resumable and (found := self.checkpoint.read()):
+            self._resume(found)
         while not self.finished:
             begin = time.perf_counter()
             done = self.method.train_epoch()
-            yield self.record(done, done.seconds or time.perf_counter() - begin)
+            found = self.record(done, done.seconds or time.perf_counter() - begin)
+            if self.method.resumable and self.checkpoint.due and not self.finished:
+                self.checkpoint.write(self._so_far())
+            if self.finished:
+                self.checkpoint.remove()
+            yield found
+
+    def _so_far(self) -> dict[str, Any]:
+        return {
+            "trial": {name: getattr(self, name) for name in SO_FAR},
+            "seconds": time.perf_counter() - self.begin,
+            "chance": torch.get_rng_state(),
+            "method": taken(self.method),
+        }
+
+    def _resume(self, found: Mapping[str, Any]) -> None:
+        for name, value in found["trial"].items():
+            setattr(self, name, value)
+        self.begin = time.perf_counter() - found["seconds"]
+        torch.set_rng_state(found["chance"])
+        given(self.method, found["method"])
 
     def record(self, done: Epoch, seconds: float) -> dict[str, Any]:
         """Take note of an epoch that the method was trained for, and judge it on val."""
