@@ -12,7 +12,7 @@ SOURCES := benchmark search_spaces baselines analysis tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark cluster-check tables report tensorboard real utilisation chaos perf perf-rows choice test test-slow lint format clean
+.PHONY: help setup benchmark cluster-check tables report tensorboard real utilisation chaos perf gpu perf-rows choice test test-slow lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ cluster-check: setup ## what the nodes of a cluster have and see, and what of a 
 
 perf: setup ## time the bridge at full size against the plain loop; some 20 minutes
 	@$(BIN)/python -m benchmark.perf
+
+gpu: setup ## on a machine with a GPU: the tests marked gpu, and what perf measures; exit code 3 without one
+	@$(BIN)/python -m benchmark.perf.gpu
 
 perf-rows: setup ## time tables, figures and report of a million trials, beside pandas; two minutes
 	@$(BIN)/python -m benchmark.perf.rows

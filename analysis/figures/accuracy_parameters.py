@@ -96,16 +96,17 @@ def _styles(run: Run, found: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         of_kind = [method for method in run.of_kind(kind) if method in found]
         for k, method in enumerate(of_kind):
             colour = {"floor": GREY, "ceiling": "black"}.get(kind, COLOURS[k % len(COLOURS)])
-            styles[method] = (MARKERS[k % len(MARKERS)], colour, colour if kind == "transfer" else "white")
+            marker = MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]  # no colour with the same one twice
+            styles[method] = (marker, colour, colour if kind == "transfer" else "white")
     return styles
 
 
 def shifts(parameters: Sequence[float]) -> list[float]:
-    """Horizontal offsets in points that set methods with about the same number of parameters side by side."""
+    """Offsets, a neighbour being 1 away, that set methods with about the same number of parameters side by side."""
     shifts = []
     for k, value in enumerate(parameters):
         same = [i for i, other in enumerate(parameters) if 0.8 < other / value < 1.25]
-        shifts.append(DODGE * (same.index(k) - (len(same) - 1) / 2))
+        shifts.append(same.index(k) - (len(same) - 1) / 2)
     return shifts
 
 
@@ -129,7 +130,7 @@ def _point(axes: Axes, row: Row, shift: float, marker: str, colour: str, fill: s
         mew=1.4,
         elinewidth=1.3,
         capsize=2.5,
-        transform=axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans),
+        transform=axes.transData + ScaledTranslation(DODGE * shift / 72, 0, figure.dpi_scale_trans),
         zorder=3,
     )
     return Line2D([], [], ls="", marker=marker, ms=7, color=colour, mfc=fill, mew=1.4, label=row["label"])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,10 @@ from typing import Any
 
 import torch
 
+from benchmark.common.machine import check_device
 from benchmark.common.progress import Bar, say
 from benchmark.perf import extraction, report, search
-from benchmark.perf.directions import DIRECTIONS
+from benchmark.perf.directions import DEVICE, DIRECTIONS, device
 
 PARTS: dict[str, tuple[str, ...]] = {
     "steps": DIRECTIONS,
@@ -37,9 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="default: %(default)s")
     parser.add_argument("--cache", type=Path, help="for simulated data and features; default: a temporary folder")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=device(), help="default: %(default)s")
     parser.add_argument("--budget", type=float, default=1.0, help="scales the time of every measurement")
     parser.add_argument("--child", nargs=3, metavar=("PART", "DIRECTION", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    os.environ[DEVICE] = given.device  # of the processes that measure, too
+    check_device(given.device)
     if given.child:
         part, direction, file = given.child
         torch.manual_seed(0)
@@ -63,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 say(f"error: {name} ended early: {done.stderr.strip()[-2000:]}")
             else:
                 found = json.loads(file.read_text())
+                if given.device != "cpu":  # promises are of a CPU
+                    found = [{**row, **dict.fromkeys(row.keys() & {"promise", "verdict"})} for row in found]
                 (inference if part == "inference" else rows).extend(found)
                 say(f"{name} took {time.perf_counter() - started:.0f} s{report.verdicts(found)}")
             bar.update()

@@ -214,7 +214,7 @@ def differences(folder: Path, other: Path) -> list[str]:
     found = []
     for name in ("trials", "predictions"):
         one, two = (
-            pl.read_parquet(path / f"{name}.parquet").select(~OF_ONE_RUN).pipe(lambda frame: frame.sort(_key(frame)))
+            pl.read_parquet(path / f"{name}.parquet").select(~OF_ONE_RUN).sort("trial_id", maintain_order=True)
             for path in (folder, other)
         )
         if one.shape != two.shape:
@@ -226,10 +226,6 @@ def differences(folder: Path, other: Path) -> list[str]:
         texts = {table.read_text() if table.exists() else "" for table in tables}
         found += [f"table {name}"] if len(texts) > 1 else []
     return found
-
-
-def _key(frame: pl.DataFrame) -> list[str]:
-    return [name for name in ("trial_id", "window") if name in frame.columns]
 
 
 def judged(found: Disturbed, undisturbed: Path) -> list[str]:
@@ -285,25 +281,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = alone.rows() - len(plan["finals"])
         found = disturb(folder, words, events, rows, given.seed)
         wrong = judged(found, alone.results)
+        lines = (folder / "driver" / "chaos.log").read_text().splitlines()
         if wrong:
-            print((folder / "driver" / "chaos.log").read_text()[-3000:], file=sys.stderr)
+            print("\n".join(lines[-40:]), file=sys.stderr)
         else:
-            page = table(found, events)
-            moved = next((line for line in _lines(folder) if line.startswith("Moved ")), "")
             minutes = (time.perf_counter() - begin) / 60
-            said = (
-                f"`python -m benchmark.perf.chaos`, {date.today()}, {minutes:.0f} minutes on {cores()} cores. {moved}"
-            )
-            print(f"{page}\n{said}")
+            moved = next((line for line in lines if line.startswith("Moved ")), "")
+            said = f"`make chaos`, {date.today()}, {minutes:.0f} minutes on {cores()} cores. {moved}"
+            print(page := f"{table(found, events)}\n{said}\n")
             if not given.short:
-                write_text(given.out / "chaos.md", f"{page}\n{said}\n")
+                write_text(given.out / "chaos.md", page)
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
     return int(bool(wrong))
-
-
-def _lines(folder: Path) -> list[str]:
-    return (folder / "driver" / "chaos.log").read_text().splitlines()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmark.common.machine import PeakMemory
+from benchmark.perf.directions import device
 
 STORE = "store"
 ENOUGH = 7
@@ -83,8 +84,9 @@ def warm_up(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """
     peaks = {}
     for name, way in ways.items():
-        memory = PeakMemory(torch.device("cpu"))
+        memory = PeakMemory(torch.device(device()))
         way()
+        settled()
         peaks[name] = memory.bytes() / 2**20
     return peaks
 
@@ -128,10 +130,17 @@ def side_by_side(
     return until_decided(one_round, comparisons, budget, now)
 
 
+def settled() -> None:
+    """A GPU has done all that it was asked to: until then a call is not over, though it has returned."""
+    if device() == "cuda":
+        torch.cuda.synchronize()
+
+
 def _turn(way: Callable[[], object], now: Callable[[], float]) -> float:
     """Seconds of a call."""
     begin, calls = now(), 0
     while not calls or now() - begin < SHORTEST:
         way()
+        settled()
         calls += 1
     return (now() - begin) / calls

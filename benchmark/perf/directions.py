@@ -3,6 +3,7 @@
 What is measured is the project's own path: the data set, the split, the feature store and ``Bridge``.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ LIKE = {
 """At least 16 windows a subject, and hardly more: features are computed for all windows of a subject."""
 
 
+DEVICE = "BRIDGEBENCH_PERF_DEVICE"
+"""What ``--device`` sets for all that is measured, whatever process does it."""
+
+
+def device() -> str:
+    return os.environ.get(DEVICE, "cpu")
+
+
 def settings(direction: str, cache: Path) -> list[str]:
     """The command line's words for a direction at full size on simulated data, with all cores of the machine."""
     paper = configure([f"experiment={direction}"])
@@ -34,6 +43,7 @@ def settings(direction: str, cache: Path) -> list[str]:
         f"experiment={direction}",
         "data=simulated",
         f"threads={cores()}",
+        f"device={device()}",
         f"cache={cache}",
         f"results={cache / 'results'}",
     ]

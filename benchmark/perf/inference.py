@@ -15,6 +15,7 @@ from benchmark.bridge.network import PrototypeBridge
 from benchmark.bridge.training import Bridge
 from benchmark.encoders.base import Encoder
 from benchmark.frozen.task import Task
+from benchmark.perf.clock import settled
 from benchmark.perf.directions import open_task, options
 from search_spaces.bridge import Options
 
@@ -22,6 +23,7 @@ from search_spaces.bridge import Options
 def _seconds(run: Callable[[], Any]) -> float:
     begin = time.perf_counter()
     run()
+    settled()
     return time.perf_counter() - begin
 
 
@@ -32,9 +34,11 @@ def timed_pass(encoder: Encoder, embed: Callable[[], Tensor]) -> list[float]:
     begin = time.perf_counter()
     hidden = embed()
     for block in range(encoder.n_blocks):
+        settled()
         taken.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         hidden = encoder.run(hidden, block, block + 1)
+    settled()
     return [*taken, time.perf_counter() - begin]
 
 
@@ -44,7 +48,8 @@ def _bridge(task: Task, j: int, point: Options) -> Callable[[], Any]:
     assert point.prototypes is not None
     d_new = task.new.shape_at(task.new.n_blocks)[1]
     bridge = PrototypeBridge(d_new, *entered_shape(task.old, j), point.rank, point.prototypes)
-    x = torch.randn(1, d_new)
+    bridge.to(task.device, task.new.dtype)
+    x = torch.randn(1, d_new).to(task.device, task.new.dtype)
     return lambda: bridge(x) if j == task.old.n_blocks else to_block_input(task.old, bridge(x))
 
 
@@ -57,8 +62,8 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
     task = open_task(direction, cache, pair=2, val=2)
     old, new, point = task.old, task.new, options(direction)
     raw = task.windows("new").take(task.indices("test")[:1])
-    hidden = old.from_tokens(torch.randn(1, *old.shape_at(0)))
-    last = torch.randn(1, *old.shape_at(old.n_blocks))
+    hidden = old.from_tokens(torch.randn(1, *old.shape_at(0)).to(old.device, old.dtype))
+    last = torch.randn(1, *old.shape_at(old.n_blocks)).to(old.device, old.dtype)
     bridges = [_bridge(task, j, point) for j in range(old.n_blocks + 1)]
     assert point.input is not None
     assert point.output is not None

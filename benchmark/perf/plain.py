@@ -39,6 +39,7 @@ class PlainLoop:
         d_new = self.new.shape_at(self.i + 1)[1]
         self.bridge = PrototypeBridge(d_new, tokens, d_old, options.rank, options.prototypes)
         self.bridge.load_state_dict(state)
+        self.bridge.to(task.device, self.new.dtype)
         self.optimizer = torch.optim.Adam(self.bridge.parameters(), lr=options.learning_rate)
         self.loss = LOSSES[options.loss]
 

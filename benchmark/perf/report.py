@@ -3,6 +3,7 @@
 import io
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -19,6 +20,7 @@ from analysis.writers import Column, Table, integer, label, number
 from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
 from benchmark.perf.clock import ENOUGH
+from benchmark.perf.directions import device
 from benchmark.results.schema import write_parquet
 
 SCHEMA: Mapping[str, Any] = {
@@ -207,8 +209,9 @@ def write(
     command: str,
     seconds: float,
 ) -> list[Path]:
-    """``<folder>/<date>.{md,parquet}`` and figures; those of the same day are replaced."""
-    name = date.today().isoformat()
+    """``<folder>/<date>.{md,parquet}`` and figures, of a GPU ``<date>-<its name>``; those of the same day are
+    replaced."""
+    name = "-".join(filter(None, [date.today().isoformat(), gpu()]))
     table = measurements(rows, command)
     text = [f"# Performance, {name}\n", f"`{command}` took {seconds / 60:.0f} minutes on {machine()}.\n"]
     text.append(writers.markdown(table))
@@ -222,6 +225,11 @@ def write(
         written.append(_figure(inference_figure(frame), folder / f"{name}-inference.png"))
         text += [writers.markdown(inference_summary(frame)), f"![Inference by position]({name}-inference.png)\n"]
     return [write_bytes(folder / f"{name}.md", "\n".join(text).encode()), *written]
+
+
+def gpu() -> str:
+    """The name of the GPU that is measured, as part of a file's; empty of a CPU."""
+    return re.sub(r"\W+", "-", torch.cuda.get_device_name()).lower() if device() == "cuda" else ""
 
 
 def _parquet(frame: pl.DataFrame, path: Path) -> Path:

@@ -20,7 +20,7 @@ from benchmark.frozen.prepare import prepare
 from benchmark.frozen.task import Task
 from benchmark.perf import clock
 from benchmark.perf.clock import STORE, Comparison, until_decided
-from benchmark.perf.directions import options, settings
+from benchmark.perf.directions import device, options, settings
 from benchmark.perf.plain import PlainLoop
 from benchmark.plan import make_plan
 from benchmark.registry import configure
@@ -119,7 +119,8 @@ def _plainly(task: Task, rows: Rows) -> float:
 
 def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, Any]]:
     """Rows of both sweeps; ``direction`` must be that of ``DIRECTION``."""
-    config = configure([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}"])
+    shared = [f"cluster.gpus_per_trial={1 / CONCURRENT}"] if device() == "cuda" else []
+    config = configure([*settings(direction, cache), *WORDS, f"cluster.cpus={CONCURRENT}", *shared])
     projected: dict[str, list[float]] = {STORE: [], "plain": []}
     peaks = dict.fromkeys(projected, 0.0)
     with closing(_sweeps(config, cache)) as sweeps:
@@ -127,7 +128,7 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
         def one_round(_: int) -> dict[str, float]:
             prepared, searched, rows = next(sweeps)
             longer = searched + (EPOCHS / SHORT_EPOCHS - 1) * _inside(rows) / CONCURRENT
-            memory = PeakMemory(torch.device("cpu"))
+            memory = PeakMemory(torch.device(device()))
             plain = _plainly(Task(config, 0), rows)
             # Of the trials at once, in a process each; the plain loop has one.
             trials = CONCURRENT * max(row["peak_memory_bytes"] for row in rows)

@@ -50,7 +50,7 @@ def measure(direction: str, cache: Path, budget: float) -> Iterator[dict[str, An
         STORE: lambda: losses[STORE].append(method.train_epoch().loss),
         "plain": lambda: losses["plain"].append(plain.step(*inputs)),
     }
-    hidden = method.old.from_tokens(torch.randn(size, *method.old.shape_at(method.j)))
+    hidden = method.old.from_tokens(torch.randn(size, *method.old.shape_at(method.j)).to(method.x))
     evaluating = {
         "tail": torch.no_grad()(partial(method.tail, hidden)),
         STORE: torch.no_grad()(partial(method._logits, method.bridge, method.x)),
