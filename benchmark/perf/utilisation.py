@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -33,6 +35,7 @@ from benchmark.encoders import registry as encoders
 from benchmark.frozen.weights import Shapes
 from benchmark.plan import Study
 from benchmark.registry import configure
+from benchmark.results.log import RowLog
 from benchmark.search.studies import SearchStudy
 from benchmark.search.tuning import StudiesSearcher, fit
 from benchmark.trial.folds import one_fold, summary
@@ -40,6 +43,8 @@ from benchmark.trial.folds import one_fold, summary
 SLOTS = (1, 2, 4, 16, 64)
 STUDIES, TRIALS = 10, 64
 SHORTEST, LONGEST = 1.0, 3.0
+SWEEP, TINY = 300, 0.05
+"""Trials of the sweep, and the scale of their length."""
 WORDS = ("search.min_reduction=null",)
 
 
@@ -78,15 +83,22 @@ def length(study: str, number: int) -> float:
 
 
 class Book(tune.Callback):
-    """What trials said as they ended."""
+    """What trials said as they ended; written as a run writes rows to ``log``, if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: RowLog | None = None) -> None:
         self.ended: list[dict[str, Any]] = []
+        self.log = log
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         said = trial.last_result
         names = {"study": trial.config["study"], "number": trial.config["number"]}
-        self.ended.append({**names, **{key: said[key] for key in ("begin", "end", "process", "options")}})
+        if self.log is not None:
+            self.log.add_trial({**names, **said["rows"][0]})
+        found = {"written": time.time(), "resident": psutil.Process().memory_info().rss}
+        self.ended.append({**names, **found, **{key: said[key] for key in ("begin", "end", "process", "options")}})
 
 
 def studies(config: Config, amount: int, trials: int) -> list[SearchStudy]:
@@ -153,6 +165,46 @@ def measure(way: str, slots: int, amount: int, trials: int, scale: float) -> dic
     }
 
 
+def sweep(trials: int = SWEEP, slots: int = 2, warm: int = 50) -> dict[str, Any]:
+    """A sweep of tiny trials with its rows on disk: how long that took each, and what the driver's memory grew by from
+    trial ``warm`` to the last."""
+    config = configure(WORDS)
+    with tempfile.TemporaryDirectory() as folder, session(LocalCluster(cpus=slots, cpus_per_trial=1)):
+        log = RowLog(Path(folder) / "rows.jsonl")
+        book, asked = Book(log), studies(config, 4, trials // 4)
+        fit(
+            tune.with_parameters(WaitingTrial, scale=TINY), StudiesSearcher(asked), [book], config.search,
+            Path(folder) / "ray",
+        )  # fmt: skip
+        log.close()
+        lines = (Path(folder) / "rows.jsonl").read_bytes().count(b"\n")
+    late = [one["written"] - one["end"] for one in book.ended]
+    return {
+        "trials": len(book.ended),
+        "rows": lines,
+        "seconds": max(one["end"] for one in book.ended) - min(one["begin"] for one in book.ended),
+        "median": statistics.median(late),
+        "latest": max(late),
+        "resident": book.ended[warm]["resident"] / 2**20,
+        "growth": (book.ended[-1]["resident"] - book.ended[warm]["resident"]) / 2**20,
+    }
+
+
+def sweep_table(row: dict[str, Any]) -> str:
+    """Markdown."""
+    columns = [
+        integer("trials", "Trials"),
+        integer("rows", "Rows on disk"),
+        number("seconds", "Seconds"),
+        number("median", "Until its row is on disk, median (s)", digits=3),
+        number("latest", "Longest (s)", digits=3),
+        number("resident", "Driver's memory after 50 trials (MiB)"),
+        number("growth", "Growth until the last (MiB)"),
+    ]
+    caption = "Trials of 0.05 to 0.15 s on two slots; a row is flushed to disk before the next trial is heard of."
+    return markdown(Table("sweep", "A sweep of tiny trials", caption, pl.DataFrame([row]), columns))
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
     columns: list[Column] = [
@@ -189,9 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for way, slots, amount, trials in todo:
         rows.append(measure(way, slots, amount, trials, given.scale))
         print(json.dumps(rows[-1]), flush=True)
+    tiny = sweep()
     minutes = (time.perf_counter() - begin) / 60
     said = f"`python -m benchmark.perf.utilisation`, {date.today()}, {minutes:.0f} minutes on {cores()} cores."
-    page = f"{table(rows)}\n{said}\n"
+    page = f"{table(rows)}\n{sweep_table(tiny)}\n{said}\n"
     given.out.mkdir(parents=True, exist_ok=True)
     write_bytes(given.out / "utilisation.md", page.encode())
     print(page)

@@ -1,0 +1,42 @@
+"""What make utilisation measures is measured: a few trials that wait, and a sweep of tiny ones."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from benchmark.perf import utilisation
+from benchmark.perf.utilisation import fraction, length, main, measure
+
+
+def test_lengths_are_seeded_and_between_the_bounds() -> None:
+    lengths = [length("bridge-fold0", k) for k in range(200)]
+    assert lengths == [length("bridge-fold0", k) for k in range(200)]
+    assert min(lengths) >= utilisation.SHORTEST
+    assert max(lengths) <= utilisation.LONGEST
+    assert max(lengths) - min(lengths) > 1.8
+    assert 0.4 < sum(fraction(k) for k in range(500)) / 500 < 0.6
+
+
+@pytest.mark.timeout(300)
+def test_the_page_has_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(utilisation, "sweep", partial(utilisation.sweep, 24, 2, 4))
+    assert main(["--slots", "1", "2", "--trials", "2", "--scale", "0.02", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "utilisation.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| together")]
+    assert len(rows) == 2
+    assert [row.split("|")[3].strip() for row in rows] == ["20", "20"]
+    assert len({row.split("|")[-2] for row in rows}) == 1  # the same configurations on one and on two slots
+    (swept,) = [line for line in page.splitlines() if line.startswith("| 24 | 24 |")]
+    assert float(swept.split("|")[5]) < 1.0  # rows are on disk within a second
+    assert page in capsys.readouterr().out
+
+
+@pytest.mark.timeout(300)
+def test_one_slot_never_holds_two_trials() -> None:
+    found = measure("together", slots=1, amount=2, trials=3, scale=0.02)
+    assert found["trials"] == 6
+    assert found["busy"] <= 1.0
+    assert found["actors"] == 1
