@@ -78,7 +78,8 @@ class Exchange:
         for one in self._nodes:
             if one not in self.porters:
                 placed = NodeAffinitySchedulingStrategy(one, soft=False)
-                self.porters[one] = Porter.options(scheduling_strategy=placed, max_concurrency=4).remote()  # type: ignore[attr-defined]
+                made = Porter.options(scheduling_strategy=placed, max_concurrency=4, max_restarts=-1)  # type: ignore[attr-defined]
+                self.porters[one] = made.remote()
         return [self.porters[one] for one in self._nodes if one != node]
 
     def drivers(self, node: str) -> list[Any]:
@@ -156,7 +157,7 @@ class Nodes:
             if not ready:
                 return False
             porter = waiting.pop(ready[0])
-            with suppress(ray.exceptions.RayError):  # its node is lost
+            with suppress(ray.exceptions.RayError, OSError):  # its node is lost, or there is no room for the file
                 offer = ray.get(ready[0])
                 if offer is not None:
                     return self.worth_moving(offer) and self._move(path, porter, offer)

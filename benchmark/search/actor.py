@@ -88,8 +88,8 @@ class SearchTrial(tune.Trainable):
         self._end()
 
     def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
-        """Nothing, which Tune asks for before an actor is used again: a trial that was lost starts again from its seed,
-        which gives the same row. Tune's own would write to a disk that all nodes share."""
+        """Nothing, which Tune asks for before an actor is used again: a trial that was lost starts again from its seed
+        or its own checkpoint, which gives the same row. Tune's would write to a disk that all nodes share."""
         return TrainingResult(None, {})
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
