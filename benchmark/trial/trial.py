@@ -82,7 +82,8 @@ class Trial:
             found["val_balanced_accuracy"] = metrics.scores(self.task.labels("val"), prediction, self.task.n_classes)[
                 "balanced_accuracy"
             ]
-        self.curve.append(folds.as_point(found))
+        self.curve.append(point := folds.as_point(found))
+        found |= {name: value for name, value in zip(folds.NAMES, point, strict=True) if value is not None}
         if not self.best or order(found) > order(self.best):
             self.best, self.best_state = found, self.method.state()
         return found
