@@ -47,7 +47,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fresh(task: Task, tmp_path: Path) -> Task:
     """The task with a cache of its own for checkpoints alone: what is stored is open already."""
-    _ = task.head, task.new
+    _ = task.head, task.features("old"), task.features("new")  # which all copies share, in the store of the first
     mine = task.noting()
     mine.config = task.config.model_copy(update={"cache": str(tmp_path)})
     return mine
