@@ -14,7 +14,7 @@ def search(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> Board:
     """Of six trainings two were done before, one fails, and one is sent to no further fold."""
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(Bar, "EVERY", 0.1)
-    with Board({"bridge": 4, "kd_logits": 2}, {"bridge": 2}, slots=2) as board:
+    with Board({"bridge": 4, "kd_logits": 2}, {"bridge": 2}, slots=lambda: 2) as board:
         for name in ("bridge", "kd_logits"):
             board.started(name)
         assert board.pace() == "2 of 2 slots"

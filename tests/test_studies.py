@@ -26,7 +26,7 @@ from benchmark.search.journal import Journal
 from benchmark.search.objectives import rank
 from benchmark.search.samplers import sampler_of
 from benchmark.search.space import FixedOr
-from benchmark.search.studies import Asked, SearchStudy, specs_of
+from benchmark.search.studies import Asked, SearchStudy, asked_of, specs_of
 from benchmark.search.tuning import StudiesSearcher
 from benchmark.trial.folds import merged, one_fold, summary
 from search_spaces.bridge import PAPER, space
@@ -260,7 +260,7 @@ def test_a_study_of_full_size_encoders_travels_with_the_experiment():
     config = configure(["experiment=wesad_ppg2ecg"])
     fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
     asked = SearchStudy(config, STUDY, fixed, shapes)
-    assert cloudpickle.loads(cloudpickle.dumps(StudiesSearcher([asked])))
+    assert cloudpickle.loads(cloudpickle.dumps(StudiesSearcher([asked], lambda: 1)))
 
 
 @pytest.mark.parametrize("together", [1, 4])
@@ -287,16 +287,61 @@ def test_the_journal_has_what_each_study_was_told_of(tmp_path, together):
 
 def test_a_free_slot_is_filled_by_whatever_study_has_something_to_ask_for():
     studies = [study(of=Study("bridge", fold, 8)) for fold in (0, 0, 1)]
-    searcher = StudiesSearcher(studies)
+    searcher = StudiesSearcher(studies, lambda: 100)
     asked = {str(k): searcher.suggest(str(k)) for k in range(12)}
     assert [one["study"] for one in asked.values()] == ["bridge-fold0"] * 8 + ["bridge-fold1"] * 4
     assert [one["number"] for one in asked.values()][:8] == [0, 0, 1, 1, 2, 2, 3, 3]  # both of a fold advance together
     assert searcher.suggest("12") is None  # a round of each is running
     for name, one in asked.items():
         searcher.on_trial_complete(name, {"rows": rows_of(Asked(one["number"], 0, one["options"]))})
-    for k in range(12, 24):
-        assert searcher.suggest(str(k))["number"] in range(4, 8)
+    asked = {str(k): searcher.suggest(str(k)) for k in range(12, 24)}
+    assert {one["number"] for one in asked.values()} == {*range(4, 8)}
+    for name, one in asked.items():
+        searcher.on_trial_complete(name, {"rows": rows_of(Asked(one["number"], 0, one["options"]))})
     assert searcher.suggest("24") == StudiesSearcher.FINISHED
+
+
+def test_what_is_lost_with_its_process_is_asked_for_again_before_anything_else():
+    """Tune itself tries again what was running alone: an actor that dies while it is made ready fails its trial."""
+    alone = run(study(of=IN_FOLDS), 1)
+    searcher = StudiesSearcher([study(of=IN_FOLDS)], lambda: 100, retries=2)
+    answered, lost, asked = [], 0, 0
+    while (config := searcher.suggest(str(asked))) != StudiesSearcher.FINISHED:
+        assert config is not None
+        one = asked_of(config)
+        if asked % 3 == 0 and lost < 8:
+            searcher.on_trial_complete(str(asked), error=True)
+            assert searcher.takes_up(str(asked))
+            lost += 1
+        else:
+            answered.append(one)
+            searcher.on_trial_complete(str(asked), {"rows": rows_of(one)})
+        asked += 1
+    assert lost == 8
+    assert answered == alone
+
+
+def test_one_trial_waits_beside_those_there_is_room_for():
+    searcher = StudiesSearcher([study(of=IN_FOLDS)], lambda: 2)
+    asked = {name: asked_of(searcher.suggest(name)) for name in ("a", "b", "c")}
+    assert searcher.suggest("d") is None
+    searcher.on_trial_complete("b", {"rows": rows_of(asked["b"])})
+    assert searcher.suggest("d")["number"] == 3
+
+
+def test_what_is_lost_too_often_has_failed():
+    asked = study(of=Study("bridge", 0, 2))
+    searcher = StudiesSearcher([asked], lambda: 100, retries=2)
+    other = asked_of(searcher.suggest("other"))
+    assert other.number == 0
+    for name in ("first", "second", "third"):
+        assert searcher.suggest(name)["number"] == 1
+        assert searcher.suggest("next") is None  # there may be more to do until all is known
+        searcher.on_trial_complete(name, error=True)
+        assert searcher.takes_up(name) is (name != "third")
+    searcher.on_trial_complete("other", {"rows": rows_of(other)})
+    assert searcher.suggest("next") == StudiesSearcher.FINISHED
+    assert [trial.state.name for trial in asked.told()] == ["COMPLETE", "FAIL"]
 
 
 def test_a_round_is_asked_for_only_when_the_last_one_is_known():

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.perf import utilisation
-from benchmark.perf.utilisation import fraction, length, main, measure
+from benchmark.perf import utilisation, waiting
+from benchmark.perf.utilisation import main, measure
+from benchmark.perf.waiting import fraction, length
 
 
 def test_lengths_are_seeded_and_between_the_bounds() -> None:
     lengths = [length("bridge-fold0", k) for k in range(200)]
     assert lengths == [length("bridge-fold0", k) for k in range(200)]
-    assert min(lengths) >= utilisation.SHORTEST
-    assert max(lengths) <= utilisation.LONGEST
+    assert min(lengths) >= waiting.SHORTEST
+    assert max(lengths) <= waiting.LONGEST
     assert max(lengths) - min(lengths) > 1.8
     assert 0.4 < sum(fraction(k) for k in range(500)) / 500 < 0.6
 
@@ -23,7 +24,9 @@ def test_the_page_has_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(utilisation, "sweep", partial(utilisation.sweep, 24, 2, 4))
-    assert main(["--slots", "1", "2", "--trials", "2", "--scale", "0.02", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["--slots", "1", "2", "--trials", "2", "--scale", "0.02", "--starting", "0", "--out", str(tmp_path)]) == 0
+    )
     page = (tmp_path / "utilisation.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| together")]
     assert len(rows) == 2
@@ -36,7 +39,16 @@ def test_the_page_has_what_was_measured(
 
 @pytest.mark.timeout(300)
 def test_one_slot_never_holds_two_trials() -> None:
-    found = measure("together", slots=1, amount=2, trials=3, scale=0.02)
+    found = measure("together", slots=1, amount=2, trials=3, scale=0.02, starting=0.0)
     assert found["trials"] == 6
     assert found["busy"] <= 1.0
     assert found["actors"] == 1
+
+
+@pytest.mark.timeout(300)
+def test_actors_that_take_long_to_start_are_kept_beside_trials_that_do_not() -> None:
+    """Tune gives a trial whose actor is still starting to one that is free, and drops the actor that starts."""
+    found = measure("together", slots=2, amount=4, trials=20, scale=0.1, starting=3.0)
+    assert found["trials"] == 80
+    assert found["actors"] == 2
+    assert found["busy"] > 0.5

@@ -29,6 +29,7 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the older output obeys verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # TensorBoard is written by this project
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own stays when it has ended, and swallows the next Ctrl-C
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # as many as the searcher gives: actors start side by side
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 

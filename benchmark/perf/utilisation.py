@@ -9,7 +9,6 @@ start their own actors.
 import argparse
 import hashlib
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from ray.tune.search import Searcher
 
 from analysis.writers import Column, Table, integer, label, markdown, number
 from benchmark.cluster.session import session
+from benchmark.cluster.slots import Slots
 from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
 from benchmark.config.cluster import LocalCluster
@@ -33,53 +33,19 @@ from benchmark.config.schema import Config
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry as encoders
 from benchmark.frozen.weights import Shapes
+from benchmark.perf.waiting import LONGEST, SHORTEST, WaitingTrial, length
 from benchmark.plan import Study
 from benchmark.registry import configure
 from benchmark.results.log import RowLog
 from benchmark.search.studies import SearchStudy
 from benchmark.search.tuning import StudiesSearcher, fit
-from benchmark.trial.folds import one_fold, summary
 
 SLOTS = (1, 2, 4, 16, 64)
 STUDIES, TRIALS = 10, 64
-SHORTEST, LONGEST = 1.0, 3.0
+STARTING = 5.0  # seconds that an actor of a run needs to start, about
 SWEEP, TINY = 300, 0.05
 """Trials of the sweep, and the scale of their length."""
 WORDS = ("search.min_reduction=null",)
-
-
-def fraction(*what: object) -> float:
-    """In [0, 1), of these alone."""
-    return int.from_bytes(hashlib.sha256(repr(what).encode()).digest()[:8], "big") / 2**64
-
-
-class WaitingTrial(tune.Trainable):
-    """Sleeps as long as its number says, and scores what its options say."""
-
-    def setup(self, config: dict[str, Any], scale: float = 1.0) -> None:
-        self.asked, self.scale = config, scale
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.asked = new_config
-        return True
-
-    def step(self) -> dict[str, Any]:
-        begin = time.time()
-        time.sleep(length(self.asked["study"], self.asked["number"]) * self.scale)
-        options = json.dumps(self.asked["options"], sort_keys=True)
-        score = fraction(options)
-        curve = [(score, score, 0.0, None)]
-        row = {"status": "done", "folds": one_fold(0, "done", curve), "inner_folds": 1, **summary([curve], 1)}
-        about = {"begin": begin, "end": time.time(), "process": os.getpid(), "options": options}
-        return {"score": score, "closeness": 0.0, "rows": [row], "done": True, **about}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing, as a run's trials."""
-
-
-def length(study: str, number: int) -> float:
-    """Seconds of a trial."""
-    return SHORTEST + (LONGEST - SHORTEST) * fraction(study, number)
 
 
 class Book(tune.Callback):
@@ -113,10 +79,10 @@ def studies(config: Config, amount: int, trials: int) -> list[SearchStudy]:
     return [SearchStudy(config, Study("bridge", fold, trials), fixed, shapes) for fold in range(amount)]
 
 
-def together(config: Config, asked: Sequence[SearchStudy], scale: float, store: Path) -> list[dict[str, Any]]:
+def together(config: Config, asked: Sequence[SearchStudy], trainable: Any, store: Path) -> list[dict[str, Any]]:
     """As a run searches."""
     book = Book()
-    fit(tune.with_parameters(WaitingTrial, scale=scale), StudiesSearcher(asked), [book], config.search, store)
+    fit(trainable, StudiesSearcher(asked, Slots(config.cluster)), [book], config.search, store)
     return book.ended
 
 
@@ -128,27 +94,30 @@ class ClosedRound(StudiesSearcher):
         return Searcher.FINISHED if found is None else found
 
 
-def in_closed_rounds(config: Config, asked: Sequence[SearchStudy], scale: float, store: Path) -> list[dict[str, Any]]:
+def in_closed_rounds(config: Config, asked: Sequence[SearchStudy], trainable: Any, store: Path) -> list[dict[str, Any]]:
     """As the first version did: a study's rounds one after the other, each an experiment with actors of its own."""
     book = Book()
     for study in asked:
         while not study.finished:
-            fit(tune.with_parameters(WaitingTrial, scale=scale), ClosedRound([study]), [book], config.search, store)
+            fit(trainable, ClosedRound([study], Slots(config.cluster)), [book], config.search, store)
     return book.ended
 
 
-WAYS: dict[str, Callable[[Config, Sequence[SearchStudy], float, Path], list[dict[str, Any]]]] = {
+WAYS: dict[str, Callable[[Config, Sequence[SearchStudy], Any, Path], list[dict[str, Any]]]] = {
     "together": together,
     "closed rounds": in_closed_rounds,
 }
 
 
-def measure(way: str, slots: int, amount: int, trials: int, scale: float) -> dict[str, Any]:
+def measure(way: str, slots: int, amount: int, trials: int, scale: float, starting: float = STARTING) -> dict[str, Any]:
     """One row of the table, and a digest of the configurations that were asked for."""
     config = configure(WORDS)
     asked = studies(config, amount, trials)
     with tempfile.TemporaryDirectory() as folder, session(LocalCluster(cpus=slots, cpus_per_trial=1)):
-        ended = WAYS[way](config, asked, scale, Path(folder) / "ray")
+        (starts := Path(folder) / "starts").mkdir()
+        trainable = tune.with_parameters(WaitingTrial, scale=scale, starting=starting, starts=str(starts))
+        ended = WAYS[way](config, asked, trainable, Path(folder) / "ray")
+        started = len([*starts.iterdir()])
     waited = scale * sum(length(one["study"], one["number"]) for one in ended)
     span = max(one["end"] for one in ended) - min(one["begin"] for one in ended)
     configurations = sorted((one["study"], one["number"], one["options"]) for one in ended)
@@ -160,7 +129,7 @@ def measure(way: str, slots: int, amount: int, trials: int, scale: float) -> dic
         "ideal": waited / slots,
         "busy": waited / slots / span,
         "overhead": (span * slots - waited) / len(ended),
-        "actors": len({one["process"] for one in ended}),
+        "actors": started,
         "configurations": hashlib.sha256(json.dumps(configurations).encode()).hexdigest()[:12],
     }
 
@@ -172,10 +141,8 @@ def sweep(trials: int = SWEEP, slots: int = 2, warm: int = 50) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder, session(LocalCluster(cpus=slots, cpus_per_trial=1)):
         log = RowLog(Path(folder) / "rows.jsonl")
         book, asked = Book(log), studies(config, 4, trials // 4)
-        fit(
-            tune.with_parameters(WaitingTrial, scale=TINY), StudiesSearcher(asked), [book], config.search,
-            Path(folder) / "ray",
-        )  # fmt: skip
+        trainable = tune.with_parameters(WaitingTrial, scale=TINY, starts=folder)
+        fit(trainable, StudiesSearcher(asked, Slots(config.cluster)), [book], config.search, Path(folder) / "ray")
         log.close()
         lines = (Path(folder) / "rows.jsonl").read_bytes().count(b"\n")
     late = [one["written"] - one["end"] for one in book.ended]
@@ -233,13 +200,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slots", nargs="+", type=int, default=[*SLOTS], help="default: 1 2 4 16 64")
     parser.add_argument("--trials", type=int, default=TRIALS, help="of each of ten studies; default: %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="of every trial's length; default: %(default)s")
+    parser.add_argument("--starting", type=float, default=STARTING, help="seconds of an actor; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="default: %(default)s")
     given = parser.parse_args(arguments)
     begin, rows = time.perf_counter(), []
     todo = [("together", slots, STUDIES, given.trials) for slots in given.slots]
     todo += [("closed rounds", slots, 1, min(given.trials, 16)) for slots in given.slots if 4 <= slots <= 16]
     for way, slots, amount, trials in todo:
-        rows.append(measure(way, slots, amount, trials, given.scale))
+        rows.append(measure(way, slots, amount, trials, given.scale, given.starting))
         print(json.dumps(rows[-1]), flush=True)
     tiny = sweep()
     minutes = (time.perf_counter() - begin) / 60

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,10 +31,10 @@ class Board:
     Args:
         totals: trainings of each method, by what a reader calls it.
         known: those that were done before.
-        slots: trials that the cluster has room for.
+        slots: trials that the cluster has room for now.
     """
 
-    def __init__(self, totals: Mapping[str, int], known: Mapping[str, int], slots: int):
+    def __init__(self, totals: Mapping[str, int], known: Mapping[str, int], slots: Callable[[], int]):
         self.methods = {name: Standing(total, known.get(name, 0)) for name, total in totals.items()}
         self.slots, self._begin, self._before = slots, time.monotonic(), sum(known.values())
         self._bar: Bar | None = None
@@ -63,6 +63,12 @@ class Board:
             one.best = score if one.best is None else max(one.best, score)
         self._show()
 
+    def lost(self, name: str) -> None:
+        """A slot is free again without a word of what ran there."""
+        one = self.methods[name]
+        one.running = max(0, one.running - 1)
+        self._show()
+
     def settle(self) -> None:
         """There is nothing more to do: what failed was sent to no further fold."""
         for one in self.methods.values():
@@ -73,7 +79,7 @@ class Board:
         """``2 of 2 slots, 31 a minute, 9 min left``."""
         busy = sum(one.running for one in self.methods.values())
         since, seconds = self.done - self._before, time.monotonic() - self._begin
-        said = f"{busy} of {self.slots} slots"
+        said = f"{busy} of {self.slots()} slots"
         if since:
             left = (self.total - self.done) * seconds / since
             said += f", {60 * since / seconds:.0f} a minute, {duration(left)} left"

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from benchmark import registry
-from benchmark.cluster.resources import at_once, trial_bundles, trial_resources
+from benchmark.cluster.resources import trial_bundles
+from benchmark.cluster.slots import Slots
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
@@ -36,7 +36,7 @@ def search(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Pat
         for study in plan.studies
     ]
     journal = Journal(folder)
-    searcher = StudiesSearcher(studies, journal.keep)
+    searcher = StudiesSearcher(studies, Slots(config.cluster), journal.keep, config.search.max_failures)
     if searcher.peek():
         _run(config, plan, searcher, dataset, folder, recorder)
     for study in studies:
@@ -51,17 +51,11 @@ def _run(config: Config, plan: Plan, searcher: StudiesSearcher, dataset: str, fo
         tune.with_parameters(SearchTrial, run=config, studies=studies, dataset=dataset),
         lambda asked: _room(config, studies[asked["study"]]),
     )
-    with Board(searcher.trainings, searcher.known, _slots(config)) as board:
-        watcher = Watcher(config, studies, dataset, recorder, board)
+    with Board(searcher.trainings, searcher.known, searcher.slots) as board:
+        watcher = Watcher(config, searcher, dataset, recorder, board)
         fit(trainable, searcher, [watcher], config.search, (folder / "ray").resolve())
         if all(study.finished for study in searcher.studies):
             board.settle()
-
-
-def _slots(config: Config) -> int:
-    """How many trials there is room for, as far as the cluster is known now."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return at_once(trial_resources(config.cluster), nodes)
 
 
 def _room(config: Config, study: Study) -> tune.PlacementGroupFactory:

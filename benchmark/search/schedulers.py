@@ -1,4 +1,4 @@
-"""What stops poor trials early, each study by itself."""
+"""What stops poor trials early, each study by itself; and which trial gets an actor that is free."""
 
 from typing import Any
 
@@ -18,12 +18,33 @@ class StudyScheduler(FIFOScheduler):
 
     They judge trials on the first inner fold, which all are trained on; what is sent to further ones is trained there
     to its end.
+
+    ``keeps``: actors are kept for trials that come, if none waits, to the end of the experiment. Not where trials
+    differ in what they ask of a node: one that is kept would take the place of another.
     """
 
-    def __init__(self, options: SearchOptions):
+    def __init__(self, options: SearchOptions, keeps: bool = True):
         super().__init__()
-        self.options = options
+        self.options, self.keeps = options, keeps
         self.studies: dict[str, TrialScheduler] = {}
+        self._waiting = list[Any]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def choose_trial_to_run(self, controller: Any) -> Any:
+        """The one that waits longest, but for those whose actor is being started.
+
+        Tune gives an actor that is free to the trial chosen here and drops the one that was asked for for it, even if
+        that is about to come up: where trials are shorter than the start of an actor, no second one ever did.
+        """
+        self._waiting = [trial for trial in self._waiting if trial.status == trial.PENDING]
+        tune = controller._tune_controller  # what schedulers are given says nothing of actors
+        for trial in self._waiting:
+            actor = tune._trial_to_actor.get(trial)
+            if actor is None or not tune._actor_manager.is_actor_started(actor):  # created, if not yet up
+                return trial
+        return None
 
     def _of(self, trial: Any) -> TrialScheduler | None:
         name = trial.config["study"]
@@ -41,6 +62,9 @@ class StudyScheduler(FIFOScheduler):
         return _Median(metric="score", mode="max", grace_period=1, min_samples_required=3)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
+        if self.keeps:  # Tune keeps as many as there are trials that wait for one
+            controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory)
+        self._waiting.append(trial)
         if scheduler := self._of(trial):
             scheduler.on_trial_add(controller, trial)
 

@@ -75,6 +75,7 @@ class SearchStudy:
         self._round: list[int] = []
         self._rung, self._waiting = 0, deque[tuple[int, int]]()
         self._running: set[tuple[int, int]] = set()
+        self._lost = deque[Asked]()
         self.asked = 0
         """Trainings that were asked for, or known."""
 
@@ -86,10 +87,13 @@ class SearchStudy:
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to ask for."""
-        return len(self._trials) == self.numbers and not self._waiting and self._rung == len(self.rungs) - 1
+        last = self._rung == len(self.rungs) - 1
+        return len(self._trials) == self.numbers and last and not self._waiting and not self._lost
 
     def next(self) -> Asked | None:
         """What to train next; None where nothing is left, or what runs must be known first."""
+        if self._lost:
+            return self._lost.popleft()
         while (job := self._next()) is not None:
             number, inner = job
             self.asked += 1
@@ -115,6 +119,10 @@ class SearchStudy:
         for one in found:
             one.set_user_attr("number", asked[one.number])
         return found
+
+    def again(self, asked: Asked) -> None:
+        """What was asked for was lost, and is asked for again before anything else."""
+        self._lost.append(asked)
 
     def fail(self, asked: Asked) -> None:
         """What was asked for came to no row."""

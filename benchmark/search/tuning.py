@@ -7,6 +7,7 @@ trials take several slots, so that slots do not change hands more often than nee
 
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from ray.tune.search import Searcher
 
 from benchmark.config.schema import Config, SearchOptions
 from benchmark.errors import Notice
-from benchmark.plan import Study
 from benchmark.results.recorder import Recorder
 from benchmark.search.board import Board
 from benchmark.search.schedulers import StudyScheduler
@@ -39,7 +39,7 @@ def fit(
             tune_config=tune.TuneConfig(
                 num_samples=-1,  # until the searcher has nothing more to ask for
                 search_alg=searcher,
-                scheduler=StudyScheduler(options),
+                scheduler=StudyScheduler(options, keeps=len({one.study.workers for one in searcher.studies}) == 1),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -47,7 +47,6 @@ def fit(
                 storage_path=str(store),
                 verbose=0,
                 callbacks=callbacks,
-                failure_config=tune.FailureConfig(max_failures=options.max_failures),
             ),
         ).fit()
     except _Unwritten as stop:
@@ -58,12 +57,25 @@ def fit(
 
 class StudiesSearcher(Searcher):
     """Routes what Tune asks to a run's studies, and what trials found back to theirs. Nothing of it is pickled with the
-    experiment."""
+    experiment.
 
-    def __init__(self, studies: Sequence[SearchStudy], keep: Callable[[SearchStudy], None] = lambda study: None):
+    There are never more trials than ``slots``, what there is room for now, and one that waits. What was lost with its
+    process or node is asked for again, ``retries`` times. (Tune's own ``max_failures`` tries
+    again only what was running: where an actor dies while it is made ready for a trial, the trial has failed.)
+    """
+
+    def __init__(
+        self,
+        studies: Sequence[SearchStudy],
+        slots: Callable[[], int],
+        keep: Callable[[SearchStudy], None] = lambda study: None,
+        retries: int = 0,
+    ):
         super().__init__(metric="score", mode="max")
-        self.studies, self.keep = studies, keep
+        self.studies, self.slots, self.keep, self.retries = studies, slots, keep, retries
         self.running: dict[str, tuple[SearchStudy, Asked]] = {}
+        self._losses = Counter[tuple[str, int, int]]()
+        self._taken_up = set[str]()
         self._next: tuple[SearchStudy, Asked] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,20 +113,35 @@ class StudiesSearcher(Searcher):
         return None
 
     def suggest(self, trial_id: str) -> Any:
+        if len(self.running) > self.slots():  # all that run, and one that Tune has ready
+            return None
         found, self._next = self._next or self._ask(), None
-        if found is None:
-            return Searcher.FINISHED if all(study.finished for study in self.studies) else None
+        if found is None:  # what runs may be lost, and is then asked for again
+            done = not self.running and all(study.finished for study in self.studies)
+            return Searcher.FINISHED if done else None
         self.running[trial_id] = found
         study, asked = found
         return config_of(study.study, asked)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         study, asked = self.running.pop(trial_id)
-        if error or not result:
+        if result and not error:
+            study.tell(asked.number, asked.inner, result["rows"])
+        elif self._lost_too_often(study, asked):
             study.fail(asked)
         else:
-            study.tell(asked.number, asked.inner, result["rows"])
+            study.again(asked)
+            self._taken_up.add(trial_id)
         self.keep(study)
+
+    def _lost_too_often(self, study: SearchStudy, asked: Asked) -> bool:
+        job = study.name, asked.number, asked.inner
+        self._losses[job] += 1
+        return self._losses[job] > self.retries
+
+    def takes_up(self, trial_id: str) -> bool:
+        """Whether what a trial that ended in an error was to train is asked for again."""
+        return trial_id in self._taken_up
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a study is built again from the rows of its trials."""
@@ -127,13 +154,16 @@ class StudiesSearcher(Searcher):
 class Watcher(tune.Callback):
     """Records what trials report; it belongs to the driver, and nothing of it is pickled with the experiment."""
 
-    def __init__(self, config: Config, studies: Mapping[str, Study], dataset: str, recorder: Recorder, board: Board):
-        self.config, self.studies, self.dataset, self.recorder, self.board = config, studies, dataset, recorder, board
+    def __init__(self, config: Config, searcher: StudiesSearcher, dataset: str, recorder: Recorder, board: Board):
+        self.config, self.searcher, self.dataset, self.recorder, self.board = config, searcher, dataset, recorder, board
+        self.studies = {one.name: one.study for one in searcher.studies}
+        self._started = set[str]()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._started.add(trial.trial_id)
         self.board.started(self._of(trial))
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -152,6 +182,10 @@ class Watcher(tune.Callback):
         self.board.ended(self._of(trial), not scores, max(scores, default=None), len(rows))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if self.searcher.takes_up(trial.trial_id):
+            if trial.trial_id in self._started:  # else its actor died while it was made ready
+                self.board.lost(self._of(trial))
+            return
         file = trial.error_file
         error = Path(file).read_text() if file and Path(file).exists() else "the trial ended without a word"
         for spec in specs_of(self.studies[trial.config["study"]], self.config.seed, asked_of(trial.config)):
