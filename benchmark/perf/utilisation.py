@@ -120,6 +120,9 @@ def measure(way: str, slots: int, amount: int, trials: int, scale: float, starti
         started = len([*starts.iterdir()])
     waited = scale * sum(length(one["study"], one["number"]) for one in ended)
     span = max(one["end"] for one in ended) - min(one["begin"] for one in ended)
+    up = max(
+        min(one["begin"] for one in ended if one["process"] == process) for process in {o["process"] for o in ended}
+    )
     configurations = sorted((one["study"], one["number"], one["options"]) for one in ended)
     return {
         "way": way,
@@ -128,10 +131,19 @@ def measure(way: str, slots: int, amount: int, trials: int, scale: float, starti
         "seconds": span,
         "ideal": waited / slots,
         "busy": waited / slots / span,
+        "up_after": up - min(one["begin"] for one in ended),
+        "busy_once_up": busy_from(up, ended, slots),
         "overhead": (span * slots - waited) / len(ended),
         "actors": started,
         "configurations": hashlib.sha256(json.dumps(configurations).encode()).hexdigest()[:12],
     }
+
+
+def busy_from(begin: float, ended: Sequence[dict[str, Any]], slots: int) -> float:
+    """The share of slots that waited from a moment to the end of the last trial."""
+    end = max(one["end"] for one in ended)
+    waited = sum(max(0.0, one["end"] - max(begin, one["begin"])) for one in ended)
+    return waited / slots / (end - begin)
 
 
 def sweep(trials: int = SWEEP, slots: int = 2, warm: int = 50) -> dict[str, Any]:
@@ -181,6 +193,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         number("seconds", "Seconds"),
         number("ideal", "Waiting / slots (s)"),
         number("busy", "Slots busy (%)", scale=100),
+        number("up_after", "All are up after (s)"),
+        number("busy_once_up", "Busy from then on (%)", scale=100),
         number("overhead", "Overhead a trial (s)", digits=2),
         integer("actors", "Actors started"),
         label("configurations", "Configurations", right=True),
@@ -189,8 +203,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         f"{STUDIES} studies of {TRIALS} trials that sleep {SHORTEST:g} to {LONGEST:g} s, in rounds of "
         f"{configure(WORDS).search.batch}: at most {STUDIES * configure(WORDS).search.batch} can run at once. "
         "Closed rounds: one study of 16 trials, as the first version ran all of them. The last column is a digest: "
-        "where it is the same, the configurations are. From the first trial's begin to the last one's end; actors "
-        "start before and between."
+        "where it is the same, the configurations are. From the first trial's begin to the last one's end, and from "
+        f"when every slot had begun a trial. Actors take {STARTING:g} s to start, as those of a run do, beside what "
+        "starting their processes takes, for which virtual slots have no cores of their own."
     )
     return markdown(Table("utilisation", "Slots kept busy", caption, pl.DataFrame(rows), columns))
 
