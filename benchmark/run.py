@@ -1,4 +1,4 @@
-"""The story of a run: plan, prepare, search, choose, evaluate."""
+"""The story of a run: plan, prepare, train."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +23,7 @@ from benchmark.results import folder as folders
 from benchmark.results.folder import claim
 from benchmark.results.lock import locked
 from benchmark.results.recorder import recording
-from benchmark.search.choice import choose
-from benchmark.search.experiment import evaluate, search
+from benchmark.search.experiment import train
 from benchmark.search.samplers import best_points
 from benchmark.search.space import Saving
 
@@ -64,9 +63,7 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
                 saved = prepare(config, plan.folds, reads_last_tokens(config))
                 reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""
                 say(f"Prepared in {time.perf_counter() - begin:.0f} s{reused}.")
-                search(config, plan, shapes, data.dataset, folder, recorder)
-                chosen = choose(config, plan, data.dataset, recorder)
-                evaluate(config, chosen, data.dataset, recorder)
+                train(config, plan, shapes, data.dataset, folder, recorder)
                 if moved := told():
                     say(moved)
                 recorder.finish()

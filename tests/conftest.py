@@ -9,7 +9,9 @@ import pytest
 from benchmark.common.machine import use_threads
 from benchmark.config.schema import Config
 from benchmark.frozen.task import Task
+from benchmark.plan import Spec
 from benchmark.registry import configure
+from benchmark.trial.trial import Tested, final_steps
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,3 +71,10 @@ def changed(config: Config, **sections: dict[str, object]) -> Config:
     """A configuration with other options in some of its sections."""
     update = {name: getattr(config, name).model_copy(update=options) for name, options in sections.items()}
     return config.model_copy(update=update)
+
+
+def run_final(config: Config, spec: Spec, dataset: str) -> Tested:
+    """A final trial from beginning to end, as an actor runs it."""
+    *_, found = final_steps(config, spec, dataset)
+    assert found is not None
+    return found

@@ -11,7 +11,7 @@ import pytest
 from benchmark.config.schema import Config
 from benchmark.plan import Spec
 from benchmark.preview import preview
-from benchmark.trial.trial import run_final
+from tests.conftest import run_final
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 300

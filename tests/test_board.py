@@ -45,6 +45,6 @@ def test_elsewhere_a_line_says_the_same(monkeypatch: pytest.MonkeyPatch):
     screen = Screen(terminal=False)
     search(screen, monkeypatch)
     *between, last = screen.getvalue().splitlines()
-    assert last.startswith("search 5/5 in ")
-    assert between[0].startswith("search 2/6 after 0 s: 2 of 2 slots")
+    assert last.startswith("trials 5/5 in ")
+    assert between[0].startswith("trials 2/6 after 0 s: 2 of 2 slots")
     assert any("1 of 2 slots, " in line and line.endswith("left; best bridge 0.750") for line in between)

@@ -17,8 +17,8 @@ from benchmark.frozen.loading import load_data
 from benchmark.frozen.task import Task
 from benchmark.plan import Spec, make_plan
 from benchmark.registry import configure
-from benchmark.trial.trial import Trial, run_final
-from tests.conftest import changed
+from benchmark.trial.trial import Trial
+from tests.conftest import changed, run_final
 from tests.test_analysis import CARDS, Folder
 from tests.test_closed_form import POINTS
 from tests.test_students import STUDENTS

@@ -18,7 +18,7 @@ from benchmark.errors import InputError
 from benchmark.frozen.task import Task
 from benchmark.plan import Spec
 from benchmark.registry import configure
-from benchmark.trial.trial import run_final
+from tests.conftest import run_final
 from tests.test_transfer import make
 
 POINTS: dict[str, dict[str, Any]] = {

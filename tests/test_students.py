@@ -16,8 +16,7 @@ from benchmark.plan import Spec
 from benchmark.registry import configure
 from benchmark.results import schema
 from benchmark.search.space import recorded_space
-from benchmark.trial.trial import run_final
-from tests.conftest import SMALL
+from tests.conftest import SMALL, run_final
 from tests.test_transfer import KD, make
 
 STUDENTS: dict[str, dict[str, Any]] = {

@@ -19,8 +19,7 @@ from benchmark.plan import Spec
 from benchmark.registry import configure
 from benchmark.search.space import recorded_space
 from benchmark.trial.metrics import agreement
-from benchmark.trial.trial import run_final
-from tests.conftest import SMALL
+from tests.conftest import SMALL, run_final
 from tests.test_transfer import SHAPES, make
 
 POINT: dict[str, Any] = {"width": 8, "depth": 3, "learning_rate": 3e-3, "adversarial": 0.1, "epochs": 1}

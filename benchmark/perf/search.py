@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from benchmark.plan import make_plan
 from benchmark.registry import configure
 from benchmark.results.recorder import Recorder
 from benchmark.run import check_models, reads_last_tokens
-from benchmark.search.experiment import search
+from benchmark.search.experiment import train
 from search_spaces.bridge import Options
 
 DIRECTION = "wesad_ppg2ecg"
@@ -71,7 +72,7 @@ def _sweeps(config: Config, cache: Path) -> Generator[tuple[float, float, Rows],
         prepare(config, [0], reads_last_tokens(config))
         prepared = time.perf_counter() - begin
         data = load_data(config)
-        plan = make_plan(config, data)
+        plan = replace(make_plan(config, data), finals=[])
         shapes = check_models(config, data, plan)
         (study,) = plan.studies
         while True:
@@ -80,7 +81,7 @@ def _sweeps(config: Config, cache: Path) -> Generator[tuple[float, float, Rows],
                 closing(Recorder(Path(folder), plan.methods, config.method_options)) as recorder,
             ):
                 begin = time.perf_counter()
-                search(config, plan, shapes, data.dataset, Path(folder), recorder)
+                train(config, plan, shapes, data.dataset, Path(folder), recorder)
                 searched = time.perf_counter() - begin
                 rows = recorder.of("search", study.method, study.fold)
             failed = [row["error"] for row in rows if row["status"] != "done"]

@@ -1,4 +1,4 @@
-"""The Ray trainable: trains whatever a study asks for, one after the other."""
+"""The Ray trainable: trains whatever a study asks for, one after the other, and final trials."""
 
 import traceback
 from collections.abc import Iterator
@@ -12,16 +12,20 @@ from benchmark.common.progress import notices
 from benchmark.config.schema import Config
 from benchmark.frozen.task import open_task
 from benchmark.plan import Study
+from benchmark.search import finals
 from benchmark.search.studies import asked_of, specs_of
 from benchmark.trial.folds import order
-from benchmark.trial.trial import Trial, failed_row, together
+from benchmark.trial.trial import Trial, failed_row, final_steps, together
+
+PREDICTIONS = "predictions"
 
 
 class SearchTrial(tune.Trainable):
     """A step is a share of the epochs, a report is the rows so far.
 
     Actors are reused: the next configuration finds torch imported and the task open. Trials that are trained together
-    report the best of their scores.
+    report the best of their scores. A final trial reports once that it is made, and then its row
+    and predictions.
     """
 
     def setup(self, config: dict[str, Any], **fixed: Any) -> None:
@@ -41,6 +45,10 @@ class SearchTrial(tune.Trainable):
         return True
 
     def _start(self, asked: dict[str, Any]) -> None:
+        if (final := finals.spec_in(asked)) is not None:
+            self.specs, self.trials, self.error = [final], [], ""
+            self.testing = final_steps(self.run_config, final, self.dataset)
+            return
         run, study = self.run_config, self.studies[asked["study"]]
         self.specs, self.trials, self.error = specs_of(study, run.seed, asked_of(asked)), [], ""
         with notices(self.notices.append), self._failing():
@@ -64,6 +72,18 @@ class SearchTrial(tune.Trainable):
             trial.method.close()
 
     def step(self) -> dict[str, Any]:
+        return self._search() if self.specs[0].stage == "search" else self._test()
+
+    def _test(self) -> dict[str, Any]:
+        with notices(self.notices.append):
+            found = next(self.testing)
+        nothing = {"score": float("-inf"), "closeness": float("-inf"), "epoch": 0, "notices": self.notices}
+        if found is None:
+            return {**nothing, "rows": [], "losses": [], "done": False}
+        row, predictions = found
+        return {**nothing, "rows": [row], "losses": [None], "done": True, PREDICTIONS: predictions}
+
+    def _search(self) -> dict[str, Any]:
         with notices(self.notices.append), self._failing():
             for _ in range(self.per_step if not self.error else 0):
                 if next(self.running, None) is None:

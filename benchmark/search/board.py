@@ -107,7 +107,7 @@ class Board:
             self._live = Live(get_renderable=self.table, console=Console(file=sys.stderr), refresh_per_second=2)
             self._live.__enter__()
         else:
-            self._bar = Bar(self.total, "search", self.done)
+            self._bar = Bar(self.total, "trials", self.done)
             self._bar.__enter__()
         return self
 

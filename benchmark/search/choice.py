@@ -1,4 +1,4 @@
-"""What a study's rows choose, and the final trials that follow from it."""
+"""What a study's rows choose, and the final trial that follows from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,8 @@ from typing import Any
 
 from benchmark.common import mishaps
 from benchmark.config.schema import Config
-from benchmark.errors import RunError
-from benchmark.plan import Final, Plan, Spec, Study
-from benchmark.results.recorder import Recorder
+from benchmark.plan import Final, Spec, Study
 from benchmark.trial.folds import VAL, order, score_of
-from benchmark.trial.trial import failed_row
 
 Row = Mapping[str, Any]
 
@@ -49,29 +46,8 @@ def best_of(study: Study, rows: Sequence[Row], rule: str = "best") -> Row | Unch
     return compared[0]
 
 
-def choose(config: Config, plan: Plan, dataset: str, recorder: Recorder) -> list[Spec]:
-    """The final trials of a plan: every method with the options that its study chose, references with their own.
-
-    Where no trial of a study is done, its final trials are rows that say so. RunError where that is so of all studies.
-    """
-    chosen = {
-        study.name: best_of(study, recorder.of("search", study.variant, study.fold), config.search.rule)
-        for study in plan.studies
-    }
-    lost = [found.why for found in chosen.values() if isinstance(found, Unchosen)]
-    if lost and len(lost) == len(chosen):
-        raise RunError(f"{lost[0]}; trials.parquet has the whole errors")
-    specs = []
-    for final in plan.finals:
-        found = chosen[final.study.name] if final.study else None
-        if isinstance(found, Unchosen):
-            recorder.trial(failed_row(config, _spec(config, final, {}), dataset, found.why))
-        else:
-            specs.append(_spec(config, final, found))
-    return specs
-
-
-def _spec(config: Config, final: Final, found: Row | None) -> Spec:
+def spec_of(config: Config, final: Final, found: Row | None) -> Spec:
+    """A final trial with the options that its study chose, by the row; a reference has no study, and its own."""
     own = config.method_options[final.method].model_dump()
     options = loads(found["config"]) if found else own if found is None else {}
     in_folds = bool(found) and final.study is not None and final.study.folds > 1

@@ -47,9 +47,9 @@ class StudyScheduler(FIFOScheduler):
         return None
 
     def _of(self, trial: Any) -> TrialScheduler | None:
-        name = trial.config["study"]
-        if self.options.scheduler == "none" or trial.config["inner"] > 0:
+        if self.options.scheduler == "none" or "final" in trial.config or trial.config["inner"] > 0:
             return None
+        name = trial.config["study"]
         if name not in self.studies:
             self.studies[name] = self._made()
         return self.studies[name]

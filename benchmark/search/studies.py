@@ -90,6 +90,11 @@ class SearchStudy:
         last = self._rung == len(self.rungs) - 1
         return len(self._trials) == self.numbers and last and not self._waiting and not self._lost
 
+    @property
+    def over(self) -> bool:
+        """Whether all that there is to ask for is known, too."""
+        return self.finished and not self._running
+
     def next(self) -> Asked | None:
         """What to train next; None where nothing is left, or what runs must be known first."""
         if self._lost:
@@ -239,7 +244,8 @@ class SearchStudy:
 
 def config_of(study: Study, asked: Asked) -> dict[str, Any]:
     """What was asked for, as plain values that travel."""
-    return {"study": study.name, "number": asked.number, "inner": asked.inner, "options": dict(asked.options)}
+    about = {"study": study.name, "number": asked.number, "inner": asked.inner, "options": dict(asked.options)}
+    return {**about, "workers": study.workers}
 
 
 def asked_of(config: Mapping[str, Any]) -> Asked:

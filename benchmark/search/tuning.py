@@ -2,7 +2,8 @@
 
 Studies advance together on actors that outlive trials: whatever study has something to ask for fills a free slot, those
 of the first folds first, so that an actor that has a fold open finds more of it to do, and of these the ones whose
-trials take several slots, so that slots do not change hands more often than need be.
+trials take several slots, so that slots do not change hands more often than need be. Final trials come where no study
+has anything to ask for, which may be before the search of other folds is over.
 """
 
 import shutil
@@ -17,12 +18,20 @@ from ray.tune.search import Searcher
 
 from benchmark.config.schema import Config, SearchOptions
 from benchmark.errors import Notice
+from benchmark.plan import Spec
 from benchmark.results.recorder import Recorder
+from benchmark.search import finals
+from benchmark.search.actor import PREDICTIONS
 from benchmark.search.board import Board
+from benchmark.search.finals import FinalTrials
+from benchmark.search.item import Item
 from benchmark.search.schedulers import StudyScheduler
 from benchmark.search.studies import Asked, SearchStudy, asked_of, config_of, specs_of
 from benchmark.trial.folds import merged, score_of
 from benchmark.trial.trial import failed_row
+
+TESTED = "on test"
+"""What the board calls final trials."""
 
 
 def fit(
@@ -39,7 +48,7 @@ def fit(
             tune_config=tune.TuneConfig(
                 num_samples=-1,  # until the searcher has nothing more to ask for
                 search_alg=searcher,
-                scheduler=StudyScheduler(options, keeps=len({one.study.workers for one in searcher.studies}) == 1),
+                scheduler=StudyScheduler(options, keeps=searcher.alike),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -59,38 +68,47 @@ class StudiesSearcher(Searcher):
     """Routes what Tune asks to a run's studies, and what trials found back to theirs. Nothing of it is pickled with the
     experiment.
 
-    There are never more trials than ``slots``, what there is room for now, and one that waits. What was lost with its
-    process or node is asked for again, ``retries`` times. (Tune's own ``max_failures`` tries
-    again only what was running: where an actor dies while it is made ready for a trial, the trial has failed.)
+    Final trials fill the slots that studies leave free. There are never more trials than ``slots``, what there is room
+    for now, and one that waits. What was lost with its process or node is asked for again, ``retries`` times. (Tune's
+    own ``max_failures`` tries again only what was running: where an actor dies while it is made ready for a trial, the
+    trial has failed.)
     """
 
     def __init__(
         self,
         studies: Sequence[SearchStudy],
         slots: Callable[[], int],
+        finals: FinalTrials | None = None,
         keep: Callable[[SearchStudy], None] = lambda study: None,
         retries: int = 0,
     ):
         super().__init__(metric="score", mode="max")
-        self.studies, self.slots, self.keep, self.retries = studies, slots, keep, retries
-        self.running: dict[str, tuple[SearchStudy, Asked]] = {}
-        self._losses = Counter[tuple[str, int, int]]()
+        self.studies, self.slots, self.finals, self.keep, self.retries = studies, slots, finals, keep, retries
+        self.running: dict[str, Item] = {}
+        self._losses = Counter[str]()
         self._taken_up = set[str]()
-        self._next: tuple[SearchStudy, Asked] | None = None
+        self._next: Item | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as ``save``: studies hold encoders, which belong to the driver and do not all pickle."""
         return {}
 
     @property
+    def alike(self) -> bool:
+        """Whether all trials ask for the same of a node."""
+        workers = {study.study.workers for study in self.studies} | (self.finals.workers if self.finals else set())
+        return len(workers) == 1
+
+    @property
     def trainings(self) -> dict[str, int]:
-        """Of each method, all that may be asked for."""
-        return self._by_method(lambda study: study.study.trainings)
+        """Of each method, all that may be asked for; of final trials, too."""
+        return {**self._by_method(lambda study: study.study.trainings), TESTED: self.finals.total if self.finals else 0}
 
     @property
     def known(self) -> dict[str, int]:
-        """Of each method, what was trained before and need not be asked for."""
-        return self._by_method(lambda study: study.known * study.together)
+        """Of each method, what was trained before and need not be asked for; of final trials, too."""
+        known = self._by_method(lambda study: study.known * study.together)
+        return {**known, TESTED: self.finals.known if self.finals else 0}
 
     def _by_method(self, amount: Callable[[SearchStudy], int]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -98,46 +116,57 @@ class StudiesSearcher(Searcher):
             found[study.study.variant] = found.get(study.study.variant, 0) + amount(study)
         return found
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to ask for."""
+        return all(study.finished for study in self.studies) and (self.finals is None or self.finals.finished)
+
     def peek(self) -> bool:
         """Whether there is anything to ask for, before Tune is started for it."""
         self._next = self._next or self._ask()
         return self._next is not None
 
-    def _ask(self) -> tuple[SearchStudy, Asked] | None:
+    def _ask(self) -> Item | None:
         going_on = (study for study in self.studies if not study.finished)
         for study in sorted(
             going_on, key=lambda one: (one.study.fold, -one.study.workers, one.asked / one.study.trainings)
         ):
             if asked := study.next():
-                return study, asked
-        return None
+                return self._training(study, asked)
+        return self.finals.next() if self.finals else None
+
+    def _training(self, study: SearchStudy, asked: Asked) -> Item:
+        def tell(rows: Sequence[Mapping[str, Any]]) -> None:
+            study.tell(asked.number, asked.inner, rows)
+            self.keep(study)
+
+        def fail() -> None:
+            study.fail(asked)
+            self.keep(study)
+
+        name = f"{study.name}-{asked.number}, inner fold {asked.inner}"
+        return Item(name, config_of(study.study, asked), tell, fail, lambda: study.again(asked))
 
     def suggest(self, trial_id: str) -> Any:
         if len(self.running) > self.slots():  # all that run, and one that Tune has ready
             return None
         found, self._next = self._next or self._ask(), None
         if found is None:  # what runs may be lost, and is then asked for again
-            done = not self.running and all(study.finished for study in self.studies)
-            return Searcher.FINISHED if done else None
+            return Searcher.FINISHED if self.finished and not self.running else None
         self.running[trial_id] = found
-        study, asked = found
-        return config_of(study.study, asked)
+        return found.config
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        study, asked = self.running.pop(trial_id)
+        item = self.running.pop(trial_id)
         if result and not error:
-            study.tell(asked.number, asked.inner, result["rows"])
-        elif self._lost_too_often(study, asked):
-            study.fail(asked)
+            item.tell(result["rows"])
+            return
+        self._losses[item.name] += 1
+        if self._losses[item.name] > self.retries:
+            item.fail()
         else:
-            study.again(asked)
+            item.again()
             self._taken_up.add(trial_id)
-        self.keep(study)
-
-    def _lost_too_often(self, study: SearchStudy, asked: Asked) -> bool:
-        job = study.name, asked.number, asked.inner
-        self._losses[job] += 1
-        return self._losses[job] > self.retries
 
     def takes_up(self, trial_id: str) -> bool:
         """Whether what a trial that ended in an error was to train is asked for again."""
@@ -169,15 +198,20 @@ class Watcher(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         for notice in result["notices"]:
             warnings.warn(notice, Notice, stacklevel=2)
-        if asked_of(trial.config).inner == 0:
+        if "final" not in trial.config and asked_of(trial.config).inner == 0:
             for row, loss in zip(result["rows"], result["losses"], strict=True):
                 if loss is not None:  # of a trial that failed there is nothing to draw
                     self.recorder.curve(row, loss)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         rows = trial.last_result.get("rows", [])
+        if "final" in trial.config:
+            predictions = trial.last_result.pop(PREDICTIONS)  # Tune keeps what it was told of every trial
+            self._record(rows[0], predictions)
+            self.board.ended(TESTED, rows[0]["status"] != "done")
+            return
         for row in rows:
-            self._record(row)
+            self._record(merged(self.recorder.rows.get(row["trial_id"]), row))
         scores = [score_of(row) for row in rows if row["status"] in ("done", "pruned")]
         self.board.ended(self._of(trial), not scores, max(scores, default=None), len(rows))
 
@@ -188,16 +222,22 @@ class Watcher(tune.Callback):
             return
         file = trial.error_file
         error = Path(file).read_text() if file and Path(file).exists() else "the trial ended without a word"
-        for spec in specs_of(self.studies[trial.config["study"]], self.config.seed, asked_of(trial.config)):
-            self._record(failed_row(self.config, spec, self.dataset, error))
-        self.board.ended(self._of(trial), failed=True, trials=self.studies[trial.config["study"]].together)
+        specs = self._specs(trial.config)
+        for spec in specs:
+            row = failed_row(self.config, spec, self.dataset, error)
+            self._record(merged(self.recorder.rows.get(spec.trial_id), row) if spec.stage == "search" else row)
+        self.board.ended(self._of(trial), failed=True, trials=len(specs))
+
+    def _specs(self, config: Mapping[str, Any]) -> list[Spec]:
+        final = finals.spec_in(config)
+        return [final] if final else specs_of(self.studies[config["study"]], self.config.seed, asked_of(config))
 
     def _of(self, trial: Any) -> str:
-        return self.studies[trial.config["study"]].variant
+        return TESTED if "final" in trial.config else self.studies[trial.config["study"]].variant
 
-    def _record(self, row: Mapping[str, Any]) -> None:
+    def _record(self, row: Mapping[str, Any], predictions: Mapping[str, Sequence[Any]] | None = None) -> None:
         try:
-            self.recorder.trial(merged(self.recorder.rows.get(row["trial_id"]), row))
+            self.recorder.trial(row, predictions)
         except OSError as error:
             raise _Unwritten(error) from None
 

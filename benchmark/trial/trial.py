@@ -235,18 +235,27 @@ def failed_row(config: Config, spec: Spec, dataset: str, error: str) -> dict[str
     return {**row_head(config, spec, dataset), "status": "failed", "error": mishaps.described(error), **fold}
 
 
-def run_final(config: Config, spec: Spec, dataset: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Train the chosen configuration with one seed and read the test split once. An error becomes a failed row."""
+Tested = tuple[dict[str, Any], dict[str, list[Any]]]
+"""A final trial's row and predictions."""
+
+
+def final_steps(config: Config, spec: Spec, dataset: str) -> Iterator[Tested | None]:
+    """Train the chosen configuration with one seed and read the test split once. An error becomes a failed row.
+
+    Yields None once the trial is made, so that what it noticed is heard of whatever comes, and then what was found.
+    """
     try:
         trial = Trial(open_task(config, spec.fold), spec)
     except Exception:
-        return failed_row(config, spec, dataset, traceback.format_exc()), {}
+        yield failed_row(config, spec, dataset, traceback.format_exc()), {}
+        return
     try:
+        yield None
         for _ in trial.epochs():
             pass
-        return trial.test()
+        yield trial.test()
     except Exception:
-        return failed_row(config, spec, dataset, traceback.format_exc()), {}
+        yield failed_row(config, spec, dataset, traceback.format_exc()), {}
     finally:
         trial.method.close()
 
