@@ -16,7 +16,6 @@ from benchmark.results.log import RowLog
 from tests.test_analysis import Folder
 
 
-@pytest.mark.skip(reason="issue 15: not run again since trials whose process dies as it is made ready are retried")
 @pytest.mark.timeout(600)
 def test_a_sweep_survives_killed_trials_a_lost_node_and_a_killed_driver() -> None:
     done = subprocess.run(

@@ -18,10 +18,11 @@ from benchmark.encoders import registry as encoders
 from benchmark.errors import InputError
 from benchmark.frozen.weights import Shapes
 from benchmark.method import student_parameters
-from benchmark.plan import Study
+from benchmark.plan import Final, Study
 from benchmark.registry import configure, options_of
 from benchmark.results.log import RowLog
 from benchmark.search.choice import Unchosen, best_of
+from benchmark.search.finals import FinalTrials
 from benchmark.search.journal import Journal
 from benchmark.search.objectives import rank
 from benchmark.search.samplers import sampler_of
@@ -327,6 +328,38 @@ def test_one_trial_waits_beside_those_there_is_room_for():
     assert searcher.suggest("d") is None
     searcher.on_trial_complete("b", {"rows": rows_of(asked["b"])})
     assert searcher.suggest("d")["number"] == 3
+
+
+class Kept:
+    """A recorder's rows, in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict] = {}
+
+    def of(self, stage: str, method: str, fold: int) -> list[dict]:
+        return [row for row in self.rows.values() if row["fold"] == fold]
+
+
+def test_final_trials_come_before_all_folds_are_searched_and_again_where_they_are_lost():
+    config, of = configure([]), [Study("bridge", fold, 4) for fold in (0, 1)]
+    finals = [Final("bridge", 1, 0, of[1]), Final("bridge", 0, 0, of[0]), Final("teacher", 0, 0)]
+    kept, studies = Kept(), [study(of=one) for one in of]
+    tested = FinalTrials(config, finals, studies, "simulated", kept)
+    searcher = StudiesSearcher(studies, lambda: 100, tested, retries=1)
+    asked = [searcher.suggest(f"a{k}") for k in range(8)]
+    assert [one["study"] for one in asked] == ["bridge-fold0"] * 4 + ["bridge-fold1"] * 4
+    assert searcher.suggest("reference")["final"]["trial_id"] == "teacher-final-fold0-seed0"
+    assert searcher.suggest("none") is None
+    for k in range(4):
+        rows = rows_of(asked_of(asked[k]))
+        searcher.on_trial_complete(f"a{k}", {"rows": rows})
+        kept.rows[f"{k}"] = {**rows[0], "trial_id": f"{k}", "fold": 0, "trainable_parameters": 1, "config": "{}"}
+    final = searcher.suggest("first")
+    assert final["final"]["trial_id"] == "bridge-final-fold0-seed0"  # fold 1 is still searched
+    assert searcher.suggest("none") is None
+    searcher.on_trial_complete("first", error=True)
+    assert searcher.suggest("second") == final
+    assert not searcher.over
 
 
 def test_what_is_lost_too_often_has_failed():

@@ -24,8 +24,7 @@ class SearchTrial(tune.Trainable):
     """A step is a share of the epochs, a report is the rows so far.
 
     Actors are reused: the next configuration finds torch imported and the task open. Trials that are trained together
-    report the best of their scores. A final trial reports once that it is made, and then its row
-    and predictions.
+    report the best of their scores. A final trial reports once that it is made, and then its row and predictions.
     """
 
     def setup(self, config: dict[str, Any], **fixed: Any) -> None:

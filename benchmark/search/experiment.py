@@ -43,7 +43,7 @@ def train(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Path
         _run(config, searcher, dataset, folder, recorder)
     for study in studies:
         journal.keep(study)
-    if not searcher.finished:  # Tune ends an experiment so on SIGUSR1
+    if not searcher.over:  # Tune ends an experiment so on SIGUSR1
         raise KeyboardInterrupt
     if lost := finals.unchosen():
         raise RunError(f"{lost[0].why}; trials.parquet has the whole errors")
@@ -58,7 +58,7 @@ def _run(config: Config, searcher: StudiesSearcher, dataset: str, folder: Path, 
     with Board(searcher.trainings, searcher.known, searcher.slots) as board:
         watcher = Watcher(config, searcher, dataset, recorder, board)
         fit(trainable, searcher, [watcher], config.search, (folder / "ray").resolve())
-        if searcher.finished:
+        if searcher.over:
             board.settle()
 
 

@@ -121,6 +121,11 @@ class StudiesSearcher(Searcher):
         """Whether there is nothing more to ask for."""
         return all(study.finished for study in self.studies) and (self.finals is None or self.finals.finished)
 
+    @property
+    def over(self) -> bool:
+        """Whether all that was asked for has ended, too."""
+        return self.finished and not self.running
+
     def peek(self) -> bool:
         """Whether there is anything to ask for, before Tune is started for it."""
         self._next = self._next or self._ask()
@@ -152,7 +157,7 @@ class StudiesSearcher(Searcher):
             return None
         found, self._next = self._next or self._ask(), None
         if found is None:  # what runs may be lost, and is then asked for again
-            return Searcher.FINISHED if self.finished and not self.running else None
+            return Searcher.FINISHED if self.over else None
         self.running[trial_id] = found
         return found.config
 
