@@ -1,10 +1,8 @@
-"""The story of a run: plan, prepare, train."""
+"""The story of a run: plan, prepare and train."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmark import registry
 from benchmark.cluster.exchange import told
 from benchmark.cluster.nodes import nodes_of
 from benchmark.cluster.resources import Node, check_room, room
@@ -14,7 +12,6 @@ from benchmark.common.machine import check_device
 from benchmark.config.schema import Config
 from benchmark.data.base import PairedWindows
 from benchmark.frozen.loading import load_data, share_data
-from benchmark.frozen.prepare import prepare
 from benchmark.frozen.teacher import check_probe
 from benchmark.frozen.weights import Shapes, check_weights, shapes_of
 from benchmark.method import student_parameters
@@ -50,6 +47,9 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
     data = load_data(config, progress=True)
     plan = make_plan(config, data)
     shapes = check_models(config, data, plan)
+    if config.resume and folders.is_complete(folders.path_of(config)):
+        say(f"{folders.path_of(config)} is finished: there is nothing to go on with.")
+        return folders.path_of(config)
     folder: Path | None = None
     try:
         with session(config.cluster, workers_of(config)) as nodes, locked(folders.path_of(config)):
@@ -59,11 +59,9 @@ def run(config: Config, say: Callable[[str], None] = print, words: Sequence[str]
             say(f"{describe(config, data, plan)}\n{room(config.cluster, nodes)}")
             options = {name: config.method_options[method_of(name)] for name in plan.methods}
             with recording(folder, plan.methods, options) as recorder:
-                begin = time.perf_counter()
-                saved = prepare(config, plan.folds, reads_last_tokens(config))
-                reused = f"; found {saved:.0f} s of earlier work and did not repeat it" if saved > 1 else ""
-                say(f"Prepared in {time.perf_counter() - begin:.0f} s{reused}.")
-                train(config, plan, shapes, data.dataset, folder, recorder)
+                saved = train(config, plan, shapes, data.dataset, folder, recorder)
+                if saved > 1:
+                    say(f"Found {saved:.0f} s of earlier work, and did not repeat it.")
                 if moved := told():
                     say(moved)
                 recorder.finish()
@@ -111,11 +109,3 @@ def check_models(config: Config, data: PairedWindows, plan: Plan) -> Shapes:
     for split in plan.splits:
         check_probe(config.teacher, data.label[split.train], data.subject[split.train])
     return shapes
-
-
-def reads_last_tokens(config: Config) -> bool:
-    """Whether a method reads the teacher's last output token by token, so that one pass keeps that too."""
-    return any(
-        registry.get(name).reads_last_tokens(config.method_options[name])
-        for name in [*config.methods, *config.references]
-    )

@@ -143,7 +143,7 @@ def test_a_log_file_has_a_line_for_each_phase_and_no_bar(run):
     """What Ray says of a killed process is its own."""
     said = run[1].stderr
     assert "\r" not in said
-    for phase in ("reading simulated 8/8", "features 16/16", "trials 15/15"):
+    for phase in ("reading simulated 8/8", "preparation 17/17", "trials 15/15"):
         assert len([line for line in said.splitlines() if line.startswith(f"{phase} in ")]) == 1, said
 
 

@@ -35,7 +35,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ((*command, methods, trials, name),) = commands("my-method")
     words = [word for word in SMALL if "methods" not in word] + ["references=[teacher]", "final.seeds=[0]"]
     words += [methods.replace("]", ",brittle]"), trials, name, "data.split.kind=kfold", "data.split.folds=2"]
-    words += ["search.folds=first", "kd_logits.epochs=1"]
+    words += ["search.folds=first", "kd_logits.epochs=1", "cluster.cpus=1"]
     done = subprocess.run(
         [sys.executable, *command, *words],
         cwd=copy,

@@ -17,7 +17,7 @@ from tests.test_report import full
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("my-data-set", "my-encoder", "my-method", "reading-the-report")
-QUICK = ("methods=[ridge]", "references=[teacher]", "search.trials=1", "final.seeds=[0]")
+QUICK = ("methods=[ridge]", "references=[teacher]", "search.trials=1", "final.seeds=[0]", "cluster.cpus=1")
 
 
 def files(page: str) -> dict[str, str]:

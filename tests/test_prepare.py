@@ -41,7 +41,7 @@ def extract(config: Config, number: int) -> None:
     data = load_data(config)
     for side in ("old", "new"):
         for one in prepare._extractions(config, data, range(number), side, last_tokens=True):
-            prepare._extract(config, one, silent)
+            prepare._extract(config, [one], silent)
 
 
 def test_twice_the_folds_do_not_extract_anything_twice(small, tmp_path, seen):

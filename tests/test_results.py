@@ -50,6 +50,21 @@ def test_a_finished_run_of_the_same_configuration_moves_aside(tmp_path):
         folder.claim(config.model_copy(update={"name": "y", "resume": True}), PLAN)
 
 
+def test_a_run_is_complete_when_it_is_finished_and_nothing_failed(tmp_path):
+    _, claim = claimed(tmp_path)
+    assert not folder.is_complete(claim)
+    log = folder.open_log(claim)
+    log.add_trial(row("a"))
+    log.add_trial(row("b", status="done"))
+    log.add_finished()
+    assert folder.is_finished(claim)
+    assert not folder.is_complete(claim)  # a failed trial is taken up again
+    log.add_trial(row("a", status="done"))
+    assert not folder.is_complete(claim)
+    log.add_finished()
+    assert folder.is_complete(claim)
+
+
 def test_a_run_of_another_configuration_is_not_touched(tmp_path):
     config, claim = claimed(tmp_path)
     other = config.model_copy(update={"seed": 5})

@@ -166,7 +166,7 @@ def test_one_worker_with_two_threads_gives_the_rows_tables_and_cache_of_two_with
 def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
     folder, _ = runs
     run = folder / "results" / "stopped"
-    words = ("bridge.epochs=60", "search.trials=6")
+    words = ("bridge.epochs=60", "search.trials=6", "cluster.cpus=1")
     log = folder / "stopped.log"
     with log.open("w") as said:
         process = subprocess.Popen(command("stopped", *words), stdout=subprocess.DEVNULL, stderr=said, cwd=folder)
@@ -196,6 +196,11 @@ def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
     again = table.filter(pl.col("trial_id").is_in(kept["trial_id"].implode()))
     assert again["started_at"].to_list() == kept["started_at"].to_list()
 
+    whole = start(folder, "stopped", *words, "resume=true")
+    assert whole.returncode == 0, whole.stderr
+    assert "results/stopped is finished: there is nothing to go on with." in whole.stdout
+    assert "Accuracy on the test split" in whole.stdout
+
 
 def test_a_folder_of_another_configuration_is_refused(runs):
     folder, _ = runs
@@ -208,7 +213,7 @@ def test_a_folder_of_another_configuration_is_refused(runs):
 def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
     """Here with trials that are trained two by two."""
     folder, _ = runs
-    words = ("bridge.position=two_stage", "methods=[bridge]", "references=[]", "final.seeds=[0]")
+    words = ("bridge.position=two_stage", "methods=[bridge]", "references=[]", "final.seeds=[0]", "cluster.cpus=1")
     done = start(folder, "two_stage", *words, "search.scheduler=median", "bridge.population=2")
     assert done.returncode == 0, done.stderr
     run = folder / "results" / "two_stage"

@@ -1,11 +1,13 @@
 """Progress of work that runs in other processes: an actor that hears of it, until the driver asks."""
 
+import warnings
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.common.progress import Progress
+from benchmark.errors import Notice
 
 
 @ray.remote(num_cpus=0)
@@ -33,6 +35,22 @@ class StatusActor:
 def beside_driver() -> NodeAffinitySchedulingStrategy:
     """For an actor that all of a run speak to: the driver's node is the one that is lost with the run alone."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+class Listener:
+    """The driver's end of a ``StatusActor``."""
+
+    def __init__(self) -> None:
+        self.status: Any = StatusActor.options(  # type: ignore[attr-defined]
+            scheduling_strategy=beside_driver()
+        ).remote()
+
+    def read(self) -> str:
+        """What work is at; what it noticed is warned of."""
+        said, heard = ray.get(self.status.read.remote())
+        for notice in heard:
+            warnings.warn(notice, Notice, stacklevel=2)
+        return said
 
 
 def reporter(status: Any, who: str) -> Progress:

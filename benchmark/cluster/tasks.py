@@ -1,6 +1,5 @@
 """Functions mapped over a cluster: each result is handed over as it comes, with progress."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,12 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from benchmark.cluster.progress import StatusActor, beside_driver, reporter
+from benchmark.cluster.progress import Listener, reporter
 from benchmark.cluster.resources import trial_bundles
 from benchmark.common import mishaps
 from benchmark.common.progress import Bar, notices
 from benchmark.config.cluster import ClusterOptions
-from benchmark.errors import InputError, Notice, RunError
+from benchmark.errors import InputError, RunError
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Job:
     """That the call trains with: room is kept for all of them (``trial_bundles``)."""
 
 
-def _call(job: Job, status: Any) -> Any:
+def call(job: Job, status: Any) -> Any:
+    """In the process that does it: what the job gives; a ``StatusActor`` hears of it."""
     status.say.remote(job.name, "")
     try:
         with notices(status.notice.remote):
@@ -58,21 +58,19 @@ def run_jobs(
     """
     if not jobs:
         return
-    status = StatusActor.options(scheduling_strategy=beside_driver()).remote()  # type: ignore[attr-defined]
-    remote = ray.remote(max_retries=retries)(_call)
+    listener = Listener()
+    remote = ray.remote(max_retries=retries)(call)
     waiting: dict[Any, Job] = {}
     groups: dict[Any, PlacementGroup] = {}
     for job in jobs:
         placed, group = _placed(job, options)
-        waiting[reference := remote.options(**placed).remote(job, status)] = job
+        waiting[reference := remote.options(**placed).remote(job, listener.status)] = job
         groups |= {reference: group} if group else {}
     with Bar(len(jobs), text) as bar:
         try:
             while waiting:
                 ready, _ = ray.wait(list(waiting), timeout=0.5)
-                said, heard = ray.get(status.read.remote())
-                for notice in heard:
-                    warnings.warn(notice, Notice, stacklevel=2)
+                said = listener.read()
                 for reference in ready:
                     job = waiting.pop(reference)
                     if group := groups.pop(reference, None):
@@ -109,9 +107,16 @@ def _fail(job: Job, error: ray.exceptions.RayError, failed: Callable[[Job, str],
         raise cause from None
     if failed is not None:
         failed(job, str(error))
-    elif mishap := mishaps.cause(str(error)):
-        raise RunError(
-            f"{job.name}: {mishap}; free memory or run fewer jobs at once (cluster.cpus=1), then go on with resume=true"
-        ) from None
+    elif mishap := mishap_of(job.name, str(error)):
+        raise mishap from None
     else:
         raise error
+
+
+def mishap_of(name: str, error: str) -> RunError | None:
+    """One line for a job whose process died or was short of memory; None for any other error."""
+    if not (mishap := mishaps.cause(error)):
+        return None
+    return RunError(
+        f"{name}: {mishap}; free memory or run fewer jobs at once (cluster.cpus=1), then go on with resume=true"
+    )

@@ -1,10 +1,10 @@
 """All that trials will find done: local weights, then features subject by subject, and teachers, on a cluster.
 
-A subject is the unit of work: the extraction of one encoder is as many tasks as subjects. What folds share, equal
-weights on the same subject, is computed once.
+A subject is the unit of work: the extraction of one encoder is as many pieces as subjects, or as there is use for. What
+folds share, equal weights on the same subject, is computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,42 +29,94 @@ class Extraction:
     last: set[int] = field(default_factory=set)
 
 
-def prepare(config: Config, folds: Sequence[int], last_tokens: bool) -> float:
-    """Compute what is not there yet; the seconds of earlier work that was found done.
+@dataclass(frozen=True)
+class Piece:
+    """A part of what is prepared; its job returns the seconds of earlier work that it found done.
 
-    ``last_tokens``: whether a method reads the teacher's last output token by token on pair.
+    ``folds``: those that have use for it; ``after``: the names of jobs that must be done before.
     """
-    data, saved = load_data(config), 0.0
+
+    job: Job
+    kind: str
+    folds: frozenset[int]
+    after: frozenset[str]
+
+
+def prepare(config: Config, folds: Sequence[int], last_tokens: bool) -> float:
+    """Compute what is not there yet; the seconds of earlier work that was found done. ``last_tokens`` as ``pieces``."""
+    waiting, done, saved = pieces(config, folds, last_tokens), set[str](), 0.0
 
     def add(job: Job, seconds: float) -> None:
         nonlocal saved
         saved += seconds
+        done.add(job.name)
 
-    def run(jobs: Sequence[Job], text: str) -> None:
-        run_jobs(jobs, config.cluster, text, add)
+    while waiting:
+        ready = [piece for piece in waiting if piece.after <= done]
+        run_jobs([piece.job for piece in ready], config.cluster, ", ".join({piece.kind: 0 for piece in ready}), add)
+        waiting = [piece for piece in waiting if piece.job.name not in done]
+    return saved
 
-    weights = _local_weights(config, data, folds)
-    pretraining = [
-        Job(f"{_modality(config, side)}, fold {fold}", _pretrain, (config, fold, side))
-        for (side, _), fold in weights.items()
-    ]
-    run(pretraining, "local weights")
-    extractions = {
-        side: [
-            Job(f"{_modality(config, side)} of {data.subjects[one.subject]}, fold {one.fold}", _extract, (config, one))
-            for one in _extractions(config, data, folds, side, last_tokens)
+
+def pieces(config: Config, folds: Sequence[int], last_tokens: bool, parts: int | None = None) -> list[Piece]:
+    """What there is to prepare.
+
+    ``last_tokens``: whether a method reads the teacher's last output token by token on pair. ``parts``: at most so many
+    pieces for the subjects of an encoder; as many as subjects if None.
+    """
+    data = load_data(config)
+    splits = splits_of(data, config.data.split, config.seed)
+    weights = {(side, fold): identity(config, data, splits[fold], side) for side in SIDES for fold in folds}
+
+    def sharing(side: Side, fold: int) -> frozenset[int]:
+        return frozenset(other for other in folds if weights[side, other] == weights[side, fold])
+
+    def piece(kind: str, job: Job, folds: frozenset[int], before: Sequence[Piece]) -> Piece:
+        return Piece(job, kind, folds, frozenset(one.job.name for one in before if one.folds & folds))
+
+    def pretraining(side: Side) -> list[Piece]:
+        at = [fold for (other, _), fold in _local_weights(config, data, folds).items() if other == side]
+        name = f"weights of {_modality(config, side)}, fold "
+        return [
+            piece("local weights", Job(f"{name}{fold}", _pretrain, (config, fold, side)), sharing(side, fold), [])
+            for fold in at
         ]
-        for side in SIDES
-    }
-    teachers = [Job(f"teacher of fold {fold}", _teach, (config, fold)) for fold in folds]
+
+    def extraction(side: Side, kind: str, of: Callable[[int], frozenset[int]], before: Sequence[Piece]) -> list[Piece]:
+        every = _extractions(config, data, folds, side, last_tokens)
+        return [
+            piece(kind, Job(_named(config, data, some), _extract, (config, some)), of(some[0].fold), before)
+            for fold in folds
+            for some in _parted([one for one in every if one.fold == fold], parts)
+        ]
+
+    def teachers(before: Sequence[Piece]) -> list[Piece]:
+        return [
+            piece("teacher", Job(f"teacher of fold {fold}", _teach, (config, fold)), frozenset([fold]), before)
+            for fold in folds
+        ]
+
+    old, new = pretraining("old"), pretraining("new")
+    read = extraction("new", "features", lambda fold: sharing("new", fold), new)
     # A fine-tuned teacher's features are another's than those that pre-training gave; a probe is fitted on the latter.
     if config.teacher.training == "finetune":
-        run([*teachers, *extractions["new"]], "teacher, features")
-        run(extractions["old"], "features of the teacher")
-    else:
-        run([*extractions["old"], *extractions["new"]], "features")
-        run(teachers, "teacher")
-    return saved
+        taught = teachers(old)
+        heard = extraction("old", "features of the teacher", lambda fold: frozenset([fold]), taught)
+        return [*old, *new, *taught, *read, *heard]
+    heard = extraction("old", "features", lambda fold: sharing("old", fold), old)
+    return [*old, *new, *heard, *read, *teachers([*old, *heard])]
+
+
+def _parted(every: Sequence[Extraction], parts: int | None) -> list[list[Extraction]]:
+    """In at most so many parts, that differ by one at most; none is empty."""
+    number = min(parts or len(every), len(every))
+    return [[*every[k * len(every) // number : (k + 1) * len(every) // number]] for k in range(number)]
+
+
+def _named(config: Config, data: PairedWindows, some: Sequence[Extraction]) -> str:
+    first = some[0]
+    more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+    return f"{_modality(config, first.side)} of {data.subjects[first.subject]}{more}, fold {first.fold}"
 
 
 @dataclass
@@ -151,10 +203,13 @@ def _pretrain(config: Config, fold: int, side: Side, progress: Progress) -> floa
     return saved or 0.0
 
 
-def _extract(config: Config, one: Extraction, progress: Progress) -> float:
-    features = open_task(config, one.fold).features(one.side)
+def _extract(config: Config, some: Sequence[Extraction], progress: Progress) -> float:
+    """Of subjects whose encoder has equal weights."""
+    features = open_task(config, some[0].fold).features(some[0].side)
     before = features.saved
-    features.extract(one.subject, np.array(sorted(one.last), dtype=np.int64) if one.last else None)
+    for k, one in enumerate(some):
+        progress(k, len(some), "")
+        features.extract(one.subject, np.array(sorted(one.last), dtype=np.int64) if one.last else None)
     return features.saved - before
 
 

@@ -39,7 +39,6 @@ SHORT = {"trial killed": 1, "node lost, another joins": 1, "SIGKILL": 1, "SIGTER
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
 WORDS = (
-    "methods=[bridge,probe_hard,ridge]",
     "references=[teacher]",
     "data.subjects=12",
     "data.condition_seconds=40",
@@ -54,6 +53,8 @@ WORDS = (
     "final.seeds=[0]",
     "threads=1",
 )
+FULL = ("methods=[bridge,probe_hard,ridge]", "search.trials=10")
+SMALL = ("methods=[bridge,ridge]", "search.trials=3")
 PATIENCE = 600.0  # seconds without a new row, after which all is given up
 OF_ONE_RUN = pl.selectors.contains("seconds", "extraction") | pl.selectors.by_name(
     "peak_memory_bytes", "started_at", "run", require_all=False
@@ -269,11 +270,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the order and the moments; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="default: %(default)s")
     given = parser.parse_args(arguments)
-    events, trials = (SHORT, 4) if given.short else (EVENTS, 10)
-    words = [*WORDS, f"search.trials={trials}"]
+    events, sweep = (SHORT, SMALL) if given.short else (EVENTS, FULL)
+    words = [*WORDS, *sweep]
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder, begin = Path(name), time.perf_counter()
-        alone = Driver(folder / "alone", [*words, "cluster.cpus=2"], "alone")
+        alone = Driver(folder / "alone", [*words, "cluster.cpus=1" if given.short else "cluster.cpus=2"], "alone")
         if alone.wait():
             print((folder / "alone" / "alone.log").read_text()[-2000:], file=sys.stderr)
             return 1

@@ -26,8 +26,9 @@ from benchmark.perf.plain import PlainLoop
 from benchmark.plan import make_plan
 from benchmark.registry import configure
 from benchmark.results.recorder import Recorder
-from benchmark.run import check_models, reads_last_tokens
+from benchmark.run import check_models
 from benchmark.search.experiment import train
+from benchmark.search.preparation import reads_last_tokens
 from search_spaces.bridge import Options
 
 DIRECTION = "wesad_ppg2ecg"
@@ -81,7 +82,7 @@ def _sweeps(config: Config, cache: Path) -> Generator[tuple[float, float, Rows],
                 closing(Recorder(Path(folder), plan.methods, config.method_options)) as recorder,
             ):
                 begin = time.perf_counter()
-                train(config, plan, shapes, data.dataset, Path(folder), recorder)
+                train(config, plan, shapes, data.dataset, Path(folder), recorder, prepared=True)
                 searched = time.perf_counter() - begin
                 rows = recorder.of("search", study.method, study.fold)
             failed = [row["error"] for row in rows if row["status"] != "done"]

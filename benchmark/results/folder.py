@@ -82,6 +82,12 @@ def is_finished(folder: Path) -> bool:
     return finished
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a run is finished and nothing of it failed, so that there is nothing to take up again."""
+    status = {row["trial_id"]: row["status"] for row in log.rows(folder / log.NAME)}
+    return is_finished(folder) and "failed" not in status.values()
+
+
 def open_log(folder: Path) -> RowLog:
     return RowLog(folder / log.NAME)
 

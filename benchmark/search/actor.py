@@ -1,30 +1,35 @@
-"""The Ray trainable: trains whatever a study asks for, one after the other, and final trials."""
+"""The Ray trainable: prepares, trains whatever a study asks for, and tests, one after the other."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ray import tune
 from ray.train._internal.session import _TrainingResult as TrainingResult
 
+from benchmark.cluster.tasks import call
 from benchmark.common.progress import notices
 from benchmark.config.schema import Config
+from benchmark.frozen.prepare import Piece
 from benchmark.frozen.task import open_task
 from benchmark.plan import Study
 from benchmark.search import finals
 from benchmark.search.studies import asked_of, specs_of
 from benchmark.trial.folds import order
-from benchmark.trial.trial import Trial, failed_row, final_steps, together
+from benchmark.trial.trial import Tested, Trial, failed_row, final_steps, together
 
-PREDICTIONS = "predictions"
+PREDICTIONS, WRONG = "predictions", "wrong"
+NOTHING = {"score": float("-inf"), "closeness": float("-inf"), "epoch": 0}
 
 
 class SearchTrial(tune.Trainable):
     """A step is a share of the epochs, a report is the rows so far.
 
     Actors are reused: the next configuration finds torch imported and the task open. Trials that are trained together
-    report the best of their scores. A final trial reports once that it is made, and then its row and predictions.
+    report the best of their scores. A final trial reports once that it is made, and then its row and predictions; a
+    piece of the preparation, that it is done, or the error that it ended in.
     """
 
     def setup(self, config: dict[str, Any], **fixed: Any) -> None:
@@ -32,6 +37,8 @@ class SearchTrial(tune.Trainable):
         self.run_config: Config = fixed["run"]
         self.studies: dict[str, Study] = fixed["studies"]
         self.dataset: str = fixed["dataset"]
+        self.pieces: dict[str, Piece] = fixed["pieces"]
+        self.status: Any = fixed["status"]
         self.trials: list[Trial] = []
         self.notices: list[str] = []
         self._start(config)
@@ -44,12 +51,15 @@ class SearchTrial(tune.Trainable):
         return True
 
     def _start(self, asked: dict[str, Any]) -> None:
+        self.trials, self.error = [], ""
+        if (piece := asked.get("piece")) is not None:
+            self.work: Callable[[], dict[str, Any]] = partial(self._prepare, self.pieces[piece])
+            return
         if (final := finals.spec_in(asked)) is not None:
-            self.specs, self.trials, self.error = [final], [], ""
-            self.testing = final_steps(self.run_config, final, self.dataset)
+            self.work = partial(self._test, final_steps(self.run_config, final, self.dataset))
             return
         run, study = self.run_config, self.studies[asked["study"]]
-        self.specs, self.trials, self.error = specs_of(study, run.seed, asked_of(asked)), [], ""
+        self.work, self.specs = self._search, specs_of(study, run.seed, asked_of(asked))
         with notices(self.notices.append), self._failing():
             task = open_task(run, study.fold)
             for spec in self.specs:
@@ -71,16 +81,24 @@ class SearchTrial(tune.Trainable):
             trial.method.close()
 
     def step(self) -> dict[str, Any]:
-        return self._search() if self.specs[0].stage == "search" else self._test()
+        return {**self.work(), "notices": self.notices}
 
-    def _test(self) -> dict[str, Any]:
+    def _prepare(self, piece: Piece) -> dict[str, Any]:
+        wrong, saved = None, 0.0
+        try:
+            saved = call(piece.job, self.status)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            wrong = error
+        return {**NOTHING, "rows": [{"saved": saved}], "losses": [None], "done": True, WRONG: wrong}
+
+    def _test(self, steps: Iterator[Tested | None]) -> dict[str, Any]:
         with notices(self.notices.append):
-            found = next(self.testing)
-        nothing = {"score": float("-inf"), "closeness": float("-inf"), "epoch": 0, "notices": self.notices}
+            found = next(steps)
         if found is None:
-            return {**nothing, "rows": [], "losses": [], "done": False}
+            return {**NOTHING, "rows": [], "losses": [], "done": False}
         row, predictions = found
-        return {**nothing, "rows": [row], "losses": [None], "done": True, PREDICTIONS: predictions}
+        return {**NOTHING, "rows": [row], "losses": [None], "done": True, PREDICTIONS: predictions}
 
     def _search(self) -> dict[str, Any]:
         with notices(self.notices.append), self._failing():
@@ -89,8 +107,7 @@ class SearchTrial(tune.Trainable):
                     break
         if self.error:
             rows = [failed_row(self.run_config, spec, self.dataset, self.error) for spec in self.specs]
-            ended = {"score": float("-inf"), "closeness": float("-inf"), "epoch": 0}
-            return {**ended, "rows": rows, "losses": [None] * len(rows), "notices": self.notices, "done": True}
+            return {**NOTHING, "rows": rows, "losses": [None] * len(rows), "done": True}
         scores = [order(trial.best) for trial in self.trials if trial.best and not trial.diverged]
         score, closeness = max(scores, default=(float("-inf"), float("-inf")))
         return {
@@ -99,7 +116,6 @@ class SearchTrial(tune.Trainable):
             "epoch": max(trial.epoch for trial in self.trials),
             "rows": [trial.row() for trial in self.trials],
             "losses": [trial.loss for trial in self.trials],
-            "notices": self.notices,
             "done": all(trial.finished for trial in self.trials),
         }
 

@@ -1,4 +1,5 @@
-"""What a run searches and evaluates: all studies and final trials as one Ray Tune experiment, rows recorded."""
+"""What a run prepares, searches and evaluates: pieces of preparation, studies and final trials as one Ray Tune
+experiment, rows recorded."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 from ray import tune
 
 from benchmark import registry
+from benchmark.cluster.progress import Listener
 from benchmark.cluster.resources import trial_bundles
 from benchmark.cluster.slots import Slots
 from benchmark.cluster.tasks import Job, run_jobs
 from benchmark.common.progress import Progress
 from benchmark.config.schema import Config
 from benchmark.errors import RunError
+from benchmark.frozen.prepare import pieces, prepare
 from benchmark.frozen.task import open_task
 from benchmark.frozen.weights import Shapes
 from benchmark.method import Preselection
@@ -22,12 +25,24 @@ from benchmark.search.actor import SearchTrial
 from benchmark.search.board import Board
 from benchmark.search.finals import FinalTrials
 from benchmark.search.journal import Journal
+from benchmark.search.preparation import Preparation, reads_last_tokens
 from benchmark.search.studies import SearchStudy
 from benchmark.search.tuning import StudiesSearcher, Watcher, fit
 
+MOST_PIECES = 4  # times the slots: for the subjects of an encoder
 
-def train(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Path, recorder: Recorder) -> None:
-    """Train what studies have no rows for, and evaluate on test what they choose, and references.
+
+def train(
+    config: Config,
+    plan: Plan,
+    shapes: Shapes,
+    dataset: str,
+    folder: Path,
+    recorder: Recorder,
+    prepared: bool = False,
+) -> float:
+    """Train what studies have no rows for, and evaluate on test what they choose, and references; all that they read is
+    prepared first, fold by fold, unless it is ``prepared``. Returns the seconds of earlier work that was found done.
 
     KeyboardInterrupt where the user stopped it; what was finished is recorded. RunError where no trial of any method
     was finished in the search.
@@ -38,7 +53,10 @@ def train(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Path
         for study in plan.studies
     ]
     journal, finals = Journal(folder), FinalTrials(config, plan.finals, studies, dataset, recorder)
-    searcher = StudiesSearcher(studies, Slots(config.cluster), finals, journal.keep, config.search.max_failures)
+    slots, folds = Slots(config.cluster), finals.folds | {study.study.fold for study in studies if study.peek()}
+    asked = [] if prepared else sorted(folds)
+    preparation = Preparation(pieces(config, asked, reads_last_tokens(config), MOST_PIECES * slots()))
+    searcher = StudiesSearcher(studies, slots, finals, journal.keep, config.search.max_failures, preparation)
     if searcher.peek():
         _run(config, searcher, dataset, folder, recorder)
     for study in studies:
@@ -47,16 +65,19 @@ def train(config: Config, plan: Plan, shapes: Shapes, dataset: str, folder: Path
         raise KeyboardInterrupt
     if lost := finals.unchosen():
         raise RunError(f"{lost[0].why}; trials.parquet has the whole errors")
+    return preparation.saved
 
 
 def _run(config: Config, searcher: StudiesSearcher, dataset: str, folder: Path, recorder: Recorder) -> None:
     studies = {one.name: one.study for one in searcher.studies}
+    listener, preparation = Listener(), searcher.preparation
+    fixed = {"run": config, "studies": studies, "dataset": dataset, "pieces": preparation.pieces}
     trainable = tune.with_resources(
-        tune.with_parameters(SearchTrial, run=config, studies=studies, dataset=dataset),
+        tune.with_parameters(SearchTrial, **fixed, status=listener.status),
         lambda asked: _room(config, asked["workers"]),
     )
-    with Board(searcher.trainings, searcher.known, searcher.slots) as board:
-        watcher = Watcher(config, searcher, dataset, recorder, board)
+    with Board(searcher.trainings, searcher.known, searcher.slots, len(preparation.pieces)) as board:
+        watcher = Watcher(config, searcher, dataset, recorder, board, listener)
         fit(trainable, searcher, [watcher], config.search, (folder / "ray").resolve())
         if searcher.over:
             board.settle()
@@ -87,6 +108,8 @@ def _preselected(config: Config, plan: Plan, recorder: Recorder) -> dict[str, Ma
         for name, rows in preselection.tables.items():
             recorder.table(name, rows)
 
+    if jobs:
+        prepare(config, sorted({study.fold for study in plan.studies}), reads_last_tokens(config))
     run_jobs(jobs, config.cluster, "before the search", keep)
     return found
 

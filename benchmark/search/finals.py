@@ -1,7 +1,7 @@
 """The final trials of a run: each is asked for once what its study chose is known, a reference's at once."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,15 +36,23 @@ class FinalTrials:
         """Whether there is nothing more to ask for."""
         return not self._waiting and not self._lost
 
-    def next(self) -> Item | None:
-        """What to train and test next; None where nothing is left, or what it depends on is not known."""
+    @property
+    def folds(self) -> set[int]:
+        """Those that have final trials without a row."""
+        return {final.fold for final in self._waiting}
+
+    def next(self, ready: Callable[[int], bool] = lambda fold: True) -> Item | None:
+        """What to train and test next, of folds that are ready; None where nothing is left, or what it depends on is
+        not known."""
         if self._lost:
             return self._lost.popleft()
         for _ in range(len(self._waiting)):
             final = self._waiting.popleft()
-            if final.study is None:
+            if not ready(final.fold):
+                self._waiting.append(final)
+            elif final.study is None:
                 return self._item(spec_of(self.config, final, None))
-            if self._studies[final.study.name].over:
+            elif self._studies[final.study.name].over:
                 if (found := self._choice(final)) is not None:
                     return self._item(spec_of(self.config, final, found))
             else:

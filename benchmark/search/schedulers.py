@@ -47,7 +47,7 @@ class StudyScheduler(FIFOScheduler):
         return None
 
     def _of(self, trial: Any) -> TrialScheduler | None:
-        if self.options.scheduler == "none" or "final" in trial.config or trial.config["inner"] > 0:
+        if self.options.scheduler == "none" or trial.config.get("inner") != 0:  # of none: final trials, preparation
             return None
         name = trial.config["study"]
         if name not in self.studies:

@@ -95,6 +95,12 @@ class SearchStudy:
         """Whether all that there is to ask for is known, too."""
         return self.finished and not self._running
 
+    def peek(self) -> bool:
+        """Whether there is anything to train that is not known."""
+        if (asked := self.next()) is not None:
+            self.again(asked)
+        return asked is not None
+
     def next(self) -> Asked | None:
         """What to train next; None where nothing is left, or what runs must be known first."""
         if self._lost:

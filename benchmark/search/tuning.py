@@ -2,11 +2,13 @@
 
 Studies advance together on actors that outlive trials: whatever study has something to ask for fills a free slot, those
 of the first folds first, so that an actor that has a fold open finds more of it to do, and of these the ones whose
-trials take several slots, so that slots do not change hands more often than need be. Final trials come where no study
+trials take several slots, so that slots do not change hands more often than need be. What a fold has yet to prepare
+comes before its trials, and fills slots that those of earlier folds leave free. Final trials come where nothing else
 has anything to ask for, which may be before the search of other folds is over.
 """
 
 import shutil
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +18,18 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
+from benchmark.cluster.progress import Listener
+from benchmark.cluster.tasks import mishap_of
 from benchmark.config.schema import Config, SearchOptions
-from benchmark.errors import Notice
+from benchmark.errors import Notice, RunError
 from benchmark.plan import Spec
 from benchmark.results.recorder import Recorder
 from benchmark.search import finals
-from benchmark.search.actor import PREDICTIONS
-from benchmark.search.board import Board
+from benchmark.search.actor import PREDICTIONS, WRONG
+from benchmark.search.board import PREPARED, Board
 from benchmark.search.finals import FinalTrials
 from benchmark.search.item import Item
+from benchmark.search.preparation import Preparation
 from benchmark.search.schedulers import StudyScheduler
 from benchmark.search.studies import Asked, SearchStudy, asked_of, config_of, specs_of
 from benchmark.trial.folds import merged, score_of
@@ -39,7 +44,7 @@ def fit(
 ) -> None:
     """Train what the searcher asks for until there is nothing more; ``store`` is for Ray's own files meanwhile.
 
-    OSError where a row could not be written.
+    OSError where a row could not be written; what a piece of the preparation ended in.
     """
     shutil.rmtree(store, ignore_errors=True)
     try:
@@ -58,7 +63,7 @@ def fit(
                 callbacks=callbacks,
             ),
         ).fit()
-    except _Unwritten as stop:
+    except _Ended as stop:
         raise stop.error from None
     finally:  # rows are recorded; nothing is read back from Ray's own files
         shutil.rmtree(store, ignore_errors=True)
@@ -81,9 +86,11 @@ class StudiesSearcher(Searcher):
         finals: FinalTrials | None = None,
         keep: Callable[[SearchStudy], None] = lambda study: None,
         retries: int = 0,
+        preparation: Preparation | None = None,
     ):
         super().__init__(metric="score", mode="max")
         self.studies, self.slots, self.finals, self.keep, self.retries = studies, slots, finals, keep, retries
+        self.preparation = preparation or Preparation()
         self.running: dict[str, Item] = {}
         self._losses = Counter[str]()
         self._taken_up = set[str]()
@@ -97,7 +104,7 @@ class StudiesSearcher(Searcher):
     def alike(self) -> bool:
         """Whether all trials ask for the same of a node."""
         workers = {study.study.workers for study in self.studies} | (self.finals.workers if self.finals else set())
-        return len(workers) == 1
+        return len(workers | {piece.job.workers for piece in self.preparation.pieces.values()}) == 1
 
     @property
     def trainings(self) -> dict[str, int]:
@@ -119,7 +126,8 @@ class StudiesSearcher(Searcher):
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to ask for."""
-        return all(study.finished for study in self.studies) and (self.finals is None or self.finals.finished)
+        studies = all(study.finished for study in self.studies)
+        return studies and self.preparation.finished and (self.finals is None or self.finals.finished)
 
     @property
     def over(self) -> bool:
@@ -132,13 +140,15 @@ class StudiesSearcher(Searcher):
         return self._next is not None
 
     def _ask(self) -> Item | None:
-        going_on = (study for study in self.studies if not study.finished)
-        for study in sorted(
-            going_on, key=lambda one: (one.study.fold, -one.study.workers, one.asked / one.study.trainings)
-        ):
-            if asked := study.next():
-                return self._training(study, asked)
-        return self.finals.next() if self.finals else None
+        going_on = [study for study in self.studies if not study.finished]
+        for fold in sorted({study.study.fold for study in going_on}.union(self.preparation.folds)):
+            if piece := self.preparation.next(fold):
+                return piece
+            mine = [study for study in going_on if study.study.fold == fold and self.preparation.ready(fold)]
+            for study in sorted(mine, key=lambda one: (-one.study.workers, one.asked / one.study.trainings)):
+                if asked := study.next():
+                    return self._training(study, asked)
+        return self.finals.next(self.preparation.ready) if self.finals else None
 
     def _training(self, study: SearchStudy, asked: Asked) -> Item:
         def tell(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -188,13 +198,29 @@ class StudiesSearcher(Searcher):
 class Watcher(tune.Callback):
     """Records what trials report; it belongs to the driver, and nothing of it is pickled with the experiment."""
 
-    def __init__(self, config: Config, searcher: StudiesSearcher, dataset: str, recorder: Recorder, board: Board):
+    HEARS = 0.5  # seconds; a call of an actor
+
+    def __init__(
+        self,
+        config: Config,
+        searcher: StudiesSearcher,
+        dataset: str,
+        recorder: Recorder,
+        board: Board,
+        listener: Listener,
+    ):
         self.config, self.searcher, self.dataset, self.recorder, self.board = config, searcher, dataset, recorder, board
+        self.listener, self._heard = listener, float("-inf")
         self.studies = {one.name: one.study for one in searcher.studies}
         self._started = set[str]()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        if not self.searcher.preparation.over and time.monotonic() - self._heard > self.HEARS:
+            self.board.preparing(self.listener.read())
+            self._heard = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._started.add(trial.trial_id)
@@ -203,13 +229,19 @@ class Watcher(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         for notice in result["notices"]:
             warnings.warn(notice, Notice, stacklevel=2)
-        if "final" not in trial.config and asked_of(trial.config).inner == 0:
+        if trial.config.get("inner") == 0:
             for row, loss in zip(result["rows"], result["losses"], strict=True):
                 if loss is not None:  # of a trial that failed there is nothing to draw
                     self.recorder.curve(row, loss)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         rows = trial.last_result.get("rows", [])
+        if "piece" in trial.config:
+            if (wrong := trial.last_result.pop(WRONG)) is not None:
+                raise _Ended(mishap_of(trial.config["piece"], wrong.__notes__[-1]) or wrong)
+            self.board.preparing(self.listener.read())
+            self.board.ended(PREPARED)
+            return
         if "final" in trial.config:
             predictions = trial.last_result.pop(PREDICTIONS)  # Tune keeps what it was told of every trial
             self._record(rows[0], predictions)
@@ -227,6 +259,8 @@ class Watcher(tune.Callback):
             return
         file = trial.error_file
         error = Path(file).read_text() if file and Path(file).exists() else "the trial ended without a word"
+        if name := trial.config.get("piece"):
+            raise _Ended(mishap_of(name, error) or RunError(f"{name}: {error}"))
         specs = self._specs(trial.config)
         for spec in specs:
             row = failed_row(self.config, spec, self.dataset, error)
@@ -238,18 +272,20 @@ class Watcher(tune.Callback):
         return [final] if final else specs_of(self.studies[config["study"]], self.config.seed, asked_of(config))
 
     def _of(self, trial: Any) -> str:
+        if "piece" in trial.config:
+            return PREPARED
         return TESTED if "final" in trial.config else self.studies[trial.config["study"]].variant
 
     def _record(self, row: Mapping[str, Any], predictions: Mapping[str, Sequence[Any]] | None = None) -> None:
         try:
             self.recorder.trial(row, predictions)
         except OSError as error:
-            raise _Unwritten(error) from None
+            raise _Ended(error) from None
 
 
-class _Unwritten(BaseException):
-    """A row could not be written: the run ends. An ``Exception`` Tune takes for its trial's, which it tries again."""
+class _Ended(BaseException):
+    """The run cannot go on. An ``Exception`` Tune takes for its trial's, which it tries again."""
 
-    def __init__(self, error: OSError):
+    def __init__(self, error: Exception):
         super().__init__(str(error))
         self.error = error
