@@ -1,5 +1,6 @@
 """All real directions in one table: the runs are asked for one after the other, and their tables are put together."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -30,17 +31,17 @@ def test_each_direction_is_a_configuration_of_its_data(direction: str, tmp_path:
 def test_it_runs_what_is_asked_for_goes_on_with_what_was_begun_and_writes_all_tables(tmp_path: Path, capsys):
     asked = []
 
-    def run(words: list[str]) -> float:
+    def run(words: list[str]) -> None:
         asked.append(words)
         folder = tmp_path / "results" / words[0].removeprefix("experiment=")
         analysis.write(finished(folder))
-        return 90.0
+        (folder / "minutes.json").write_text('{"minutes": 1.5}')
 
     given = [str(recordings(tmp_path / "data")), "--directions", "eegmat_eeg2ecg", "troika_ppg2ecg"]
     given += ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out"), "search.trials=3"]
-    for took in (1.5, 3.0):
+    for _ in range(2):
         assert real.main(given, run=run) == 0
-        assert f"{2 * took:.0f} minutes" in (tmp_path / "out/summary.md").read_text().splitlines()[-1]
+        assert "3 minutes" in (tmp_path / "out/summary.md").read_text().splitlines()[-1]
     assert [words[0] for words in asked] == ["experiment=eegmat_eeg2ecg", "experiment=troika_ppg2ecg"] * 2
     assert ["resume=true" in words for words in asked] == [False, False, True, True]
     assert all("search.trials=3" in words for words in asked)
@@ -50,6 +51,19 @@ def test_it_runs_what_is_asked_for_goes_on_with_what_was_begun_and_writes_all_ta
             assert published == (tmp_path / "results" / folder / "tables" / f"{name}.md").read_bytes()
     assert str(tmp_path) not in (tmp_path / "out/summary.md").read_text()
     capsys.readouterr()
+
+
+def test_the_minutes_of_a_direction_add_up_over_its_starts_and_stops(tmp_path: Path):
+    with real.timed(tmp_path):
+        time.sleep(0.03)
+    assert 0.0005 <= (first := real.minutes(tmp_path)) < 1
+    with pytest.raises(KeyboardInterrupt), real.timed(tmp_path):
+        time.sleep(0.03)
+        raise KeyboardInterrupt
+    assert real.minutes(tmp_path) >= first + 0.0005
+    with real.timed(tmp_path / "none"):
+        pass
+    assert not (tmp_path / "none").exists()  # a run that was refused has no folder
 
 
 def test_a_run_that_fails_ends_it_with_the_same_code(tmp_path: Path, monkeypatch, capsys):

@@ -10,7 +10,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -22,13 +23,13 @@ from benchmark.errors import InputError
 
 DIRECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "eegmat_eeg2ecg": ("eegmat", ()),
-    "eegmat_ecg2eeg": ("eegmat", ()),
+    "eegmat_ecg2eeg": ("eegmat", ("bridge.epochs=5", "kd_logits.epochs=5", "kd_decoupled.epochs=5")),
     "stress_eda2ppg": ("stress_predict", ("data.stride=60", "pretraining.steps=100")),
     "stress_ppg2eda": ("stress_predict", ("data.stride=60", "pretraining.steps=100")),
     "troika_ecg2ppg": ("troika", ()),
     "troika_ppg2ecg": ("troika", ()),
 }
-"""The folder of recordings, and what keeps a direction of long windows short."""
+"""The folder of recordings, and what keeps a direction of long windows or of many channels short."""
 WORDS = (
     "methods=[bridge,probe_hard,ridge,knn,kd_logits,kd_decoupled]",
     "references=[majority,teacher,oracle_probe]",
@@ -41,7 +42,7 @@ WORDS = (
 )
 TABLES = ("accuracy", "comparisons", "transfer", "parameters")
 """Of each direction, beside the table of all."""
-TRIALS = "trials.parquet"
+MINUTES = "minutes.json"
 
 
 def words_of(direction: str, recordings: Path, results: Path, given: Sequence[str] = ()) -> list[str]:
@@ -64,13 +65,10 @@ def check(recordings: Path, directions: Sequence[str]) -> None:
         )
 
 
-def run(words: Sequence[str]) -> float:
-    """Seconds that a run took, as from its command line, which says why it ends with anything but 0."""
-    begin = time.perf_counter()
-    code = benchmark(words)
-    if code:
+def run(words: Sequence[str]) -> None:
+    """As from its command line, which says why it ends with anything but 0."""
+    if code := benchmark(words):
         raise SystemExit(code)
-    return time.perf_counter() - begin
 
 
 def publish(folders: Sequence[Path], out: Path, said: str) -> str:
@@ -90,18 +88,25 @@ def publish(folders: Sequence[Path], out: Path, said: str) -> str:
     return page
 
 
-def minutes(folders: Sequence[Path], took: Mapping[str, float]) -> Mapping[str, float]:
-    """How long each direction took in all, kept beside its run over stops."""
-    found = {}
-    for folder in folders:
-        kept = folder / "minutes.json"
-        before = json.loads(kept.read_text())["minutes"] if kept.exists() else 0.0
-        found[folder.name] = before + took.get(folder.name, 0.0) / 60
-        write_bytes(kept, json.dumps({"minutes": found[folder.name]}).encode())
-    return found
+@contextmanager
+def timed(folder: Path) -> Iterator[None]:
+    """Adds what the block takes, also where it is stopped, to the minutes that a direction took in all."""
+    begin = time.perf_counter()
+    try:
+        yield
+    finally:
+        if folder.is_dir():
+            spent = minutes(folder) + (time.perf_counter() - begin) / 60
+            write_bytes(folder / MINUTES, json.dumps({"minutes": spent}).encode())
 
 
-def _main(arguments: Sequence[str], run: Callable[[Sequence[str]], float]) -> int:
+def minutes(folder: Path) -> float:
+    """Of all starts of a direction until now."""
+    kept = folder / MINUTES
+    return float(json.loads(kept.read_text())["minutes"]) if kept.exists() else 0.0
+
+
+def _main(arguments: Sequence[str], run: Callable[[Sequence[str]], None]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmark.perf.real", description=__doc__)
     parser.add_argument("recordings", type=Path, help="where eegmat/, stress_predict/ and troika/ lie")
     parser.add_argument("words", nargs="*", help="as of a run, for all of them, such as search.trials=12")
@@ -110,20 +115,20 @@ def _main(arguments: Sequence[str], run: Callable[[Sequence[str]], float]) -> in
     parser.add_argument("--out", type=Path, default=Path("docs/results/real"), help="default: %(default)s")
     given = parser.parse_intermixed_args(arguments)
     check(given.recordings, given.directions)
-    took = dict[str, float]()
     for k, direction in enumerate(given.directions):
         print(f"\n[{k + 1}/{len(given.directions)}] {direction}", flush=True)
-        took[direction] = run(words_of(direction, given.recordings, given.results, given.words))
+        with timed(given.results / direction):
+            run(words_of(direction, given.recordings, given.results, given.words))
     folders = [given.results / direction for direction in given.directions]
-    spent = minutes(folders, took)
-    each = ", ".join(f"{name} {value:.0f}" for name, value in spent.items())
+    spent = [minutes(folder) for folder in folders]
+    each = ", ".join(f"{folder.name} {value:.0f}" for folder, value in zip(folders, spent, strict=True))
     words = " ".join(["python -m benchmark.perf.real /path/to/recordings", *given.words])
-    said = f"`{words}`, {date.today()}, {sum(spent.values()):.0f} minutes on {cores()} cores ({each})."
+    said = f"`{words}`, {date.today()}, {sum(spent):.0f} minutes on {cores()} cores ({each})."
     print(publish(folders, given.out, said))
     return 0
 
 
-def main(arguments: Sequence[str] | None = None, run: Callable[[Sequence[str]], float] = run) -> int:
+def main(arguments: Sequence[str] | None = None, run: Callable[[Sequence[str]], None] = run) -> int:
     """The command line; the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     return exit_code(lambda: _main(given, run), "Stopped; the same command goes on.")
