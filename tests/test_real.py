@@ -57,9 +57,14 @@ def test_the_minutes_of_a_direction_add_up_over_its_starts_and_stops(tmp_path: P
     with real.timed(tmp_path):
         time.sleep(0.03)
     assert 0.0005 <= (first := real.minutes(tmp_path)) < 1
-    with pytest.raises(KeyboardInterrupt), real.timed(tmp_path):
-        time.sleep(0.03)
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with real.timed(tmp_path):
+            time.sleep(0.03)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert real.minutes(tmp_path) >= first + 0.0005
     with real.timed(tmp_path / "none"):
         pass
