@@ -9,7 +9,7 @@ GIVEN = $(filter-out EXPERIMENT=% PYTHON=% WORKERS=% ARGS=%,$(MAKEOVERRIDES))
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := benchmark search_spaces baselines analysis tests
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=30
 
 .DEFAULT_GOAL := help
 .PHONY: help setup benchmark cluster-check tables report tensorboard real utilisation chaos perf gpu perf-rows choice test test-slow lint format clean

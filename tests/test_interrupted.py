@@ -23,6 +23,7 @@ WORDS = (
     "final.seeds=[0]",
     "bridge.epochs=20",
     "oracle_finetune.epochs=20",
+    "cluster.cpus=1",
     "name=run",
 )
 

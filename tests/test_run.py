@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from benchmark.__main__ import main
 from benchmark.common.store import Entry
 from benchmark.results import folder as folders
 from benchmark.results.tensorboard import METRICS
@@ -48,6 +50,19 @@ def start(folder: Path, name: str, *words: str, threads: int = 1) -> subprocess.
     return subprocess.run(
         command(name, *words), capture_output=True, text=True, timeout=300, cwd=folder, env=environment
     )
+
+
+@pytest.fixture
+def at_once(runs, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """As ``start`` in the folder of all runs, in this process, for what ends before Ray is started: exit code, output
+    and errors."""
+    monkeypatch.chdir(runs[0])
+
+    def ended(name: str, *words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        return main(command(name, *words)[3:]), *capsys.readouterr()
+
+    return ended
 
 
 def rows(folder: Path, name: str) -> pl.DataFrame:
@@ -163,7 +178,7 @@ def test_one_worker_with_two_threads_gives_the_rows_tables_and_cache_of_two_with
         assert all(torch.equal(values, two[path][name]) for name, values in arrays.items()), path
 
 
-def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
+def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs, at_once):
     folder, _ = runs
     run = folder / "results" / "stopped"
     words = ("bridge.epochs=60", "search.trials=6", "cluster.cpus=1")
@@ -181,12 +196,12 @@ def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
     kept = rows(folder, "stopped")
     assert 0 < len(kept) < 12
 
-    refused = start(folder, "stopped", *words)
-    assert refused.returncode == 2
-    assert "resume=true to finish it" in refused.stderr
-    other = start(folder, "stopped", "search.trials=6", "bridge.epochs=61", "resume=true")
-    assert other.returncode == 2
-    assert "bridge.epochs 60 -> 61" in other.stderr
+    code, _, errors = at_once("stopped", *words)
+    assert code == 2
+    assert "resume=true to finish it" in errors
+    code, _, errors = at_once("stopped", "search.trials=6", "bridge.epochs=61", "resume=true")
+    assert code == 2
+    assert "bridge.epochs 60 -> 61" in errors
 
     resumed = start(folder, "stopped", *words, "resume=true")
     assert resumed.returncode == 0, resumed.stderr
@@ -196,18 +211,17 @@ def test_an_interrupted_run_is_finished_without_repeating_a_trial(runs):
     again = table.filter(pl.col("trial_id").is_in(kept["trial_id"].implode()))
     assert again["started_at"].to_list() == kept["started_at"].to_list()
 
-    whole = start(folder, "stopped", *words, "resume=true")
-    assert whole.returncode == 0, whole.stderr
-    assert "results/stopped is finished: there is nothing to go on with." in whole.stdout
-    assert "Accuracy on the test split" in whole.stdout
+    code, output, errors = at_once("stopped", *words, "resume=true")
+    assert code == 0, errors
+    assert "results/stopped is finished: there is nothing to go on with." in output
+    assert "Accuracy on the test split" in output
 
 
-def test_a_folder_of_another_configuration_is_refused(runs):
-    folder, _ = runs
-    done = start(folder, "one", "bridge.rank=8")
-    assert done.returncode == 2
-    assert "another configuration (bridge.rank None -> 8)" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_folder_of_another_configuration_is_refused(at_once):
+    code, _, errors = at_once("one", "bridge.rank=8")
+    assert code == 2
+    assert "another configuration (bridge.rank None -> 8)" in errors
+    assert errors.count("\n") == 1
 
 
 def test_the_two_stage_rule_fixes_the_positions_and_keeps_what_it_saw(runs):
