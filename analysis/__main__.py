@@ -15,7 +15,8 @@ from benchmark.results.folder import PLAN
 USES = """\
 python -m analysis results/a                    tables, figures and report of a run, finished or not
 python -m analysis report results/a [...]       the report of one or more runs alone, on one page
-python -m analysis summary results/a [...]      all runs in one table: gains, ranks, critical differences; verdicts
+python -m analysis summary results/a [...]      all runs in one table: gains, ranks, critical differences; where
+                                                the reference stands in each; verdicts
 python -m analysis compare results/a results/b  what changed between two runs, and which methods differ
 python -m analysis export results/a             the run without its caches, as results/a.tar.gz
 python -m analysis excerpt results/a            its chart, accuracy and verdict, between two lines of README.md
@@ -77,7 +78,7 @@ def _report(folders: Sequence[Path], out: Path | None) -> str:
 
 
 def _summary(folders: Sequence[Path], out: Path | None) -> str:
-    from analysis.across import summary
+    from analysis.across import standing, summary
     from analysis.across.ranks import Ranking
     from analysis.run import Run
 
@@ -94,7 +95,7 @@ def _summary(folders: Sequence[Path], out: Path | None) -> str:
 
         labels = dict(table.frame.select("method", "label").iter_rows())
         beside += written(diagram.draw(found, labels), where / diagram.NAME)
-    return "\n".join([_saved([table], where), *map(str, beside)])
+    return "\n".join([_saved([table, *standing.tables(runs)], where), *map(str, beside)])
 
 
 def _compare(folders: Sequence[Path], out: Path | None) -> str:

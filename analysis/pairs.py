@@ -225,6 +225,23 @@ def compared(run: Run) -> Mapping[frozenset[str], Pair]:
     return {frozenset((pair.a, pair.b)): pair for family in families for pair in of_run.family(family)}
 
 
+def within_calibrations(run: Run) -> Mapping[str, Sequence[Pair]]:
+    """For each calibration of the run the reference under it minus every other transfer method under it: a family of
+    Holm's each, since runs are asked what is best once it is known how one calibrates."""
+    of_run, first = Compared(_counts(run)), str(reference(run)).partition("@")[0]
+    found: dict[str, Sequence[Pair]] = {}
+    for method in run.ordered(of_run.counts):
+        base, _, calibration = method.partition("@")
+        if base == first and method in run.of_kind("transfer"):
+            others = [
+                other
+                for other in run.ordered(of_run.counts)
+                if other != method and other.partition("@")[2] == calibration and other in run.of_kind("transfer")
+            ]
+            found[calibration or "none"] = of_run.family([(method, other) for other in others])
+    return found
+
+
 def by_subject(run: Run) -> pl.DataFrame:
     """The reference minus each other method with test predictions, subject by subject: method, subject, difference.
 

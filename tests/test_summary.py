@@ -48,7 +48,10 @@ def test_the_command_writes_it_and_refuses_what_cannot_be_compared(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     written = {path.name for path in (tmp_path / "all").iterdir()}
-    assert written == {*(f"summary.{end}" for end in ("md", "csv", "tex")), "verdicts.md"}
+    assert written == {
+        *(f"{name}.{end}" for name in ("summary", "standing") for end in ("md", "csv", "tex")),
+        "verdicts.md",
+    }
     said = " ".join((tmp_path / "all" / "verdicts.md").read_text().split())
     assert all(f"## {folder.name} " in said and " ".join(verdict(Run(folder)).split()) in said for folder in folders)
     with pytest.raises(InputError, match="two of the runs are called one"):

@@ -13,13 +13,17 @@ from analysis.writers import MISSING, Column, Row, integer, interval, label, num
 NAME = "comparisons"
 TITLE = "Paired comparisons"
 
-HOW = (
-    f"Interval: percentile bootstrap, {DRAWS:,} draws of the subjects, the same for both. p: Wilcoxon signed-rank test "
-    "over subjects, of each one's share of the pooled value; zeros after Pratt. Holm: adjusted over the transfer "
-    f"methods, and over floors and ceilings apart. Told apart: p (Holm) of at most {100 * pairs.LEVEL:.0f} %, and an "
-    "interval without 0."
-)
-"""What a caption says of how two are told apart."""
+
+def how(family: str) -> str:
+    """What a caption says of how two are told apart; ``family``: over what p is adjusted."""
+    return (
+        f"Interval: percentile bootstrap, {DRAWS:,} draws of the subjects, the same for both. p: Wilcoxon signed-rank "
+        "test over subjects, of each one's share of the pooled value; zeros after Pratt. Holm: adjusted over "
+        f"{family}. Told apart: p (Holm) of at most {100 * pairs.LEVEL:.0f} %, and an interval without 0."
+    )
+
+
+HOW = how("the transfer methods, and over floors and ceilings apart")
 SHOWN = ("difference", "difference_low", "difference_high", "p", "p_holm", "superiority", "subjects", "seeds", "tests")
 
 

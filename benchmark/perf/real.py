@@ -72,15 +72,16 @@ def run(words: Sequence[str]) -> None:
 
 
 def publish(folders: Sequence[Path], out: Path, said: str) -> str:
-    """Write the table of all directions and each one's own under ``out``; the first as Markdown, with a line below."""
-    from analysis.across import summary
+    """Write the tables of all directions and each one's own under ``out``; the first as Markdown, with a line below."""
+    from analysis.across import standing, summary
     from analysis.run import Run
     from analysis.writers import markdown, save
 
-    table = summary.table([Run(folder) for folder in folders])
-    save(table, out)
-    page = f"{markdown(table)}\n{said}\n"
-    write_bytes(out / f"{table.name}.md", page.encode())
+    runs, page = [Run(folder) for folder in folders], ""
+    for table in (summary.table(runs), *standing.tables(runs)):
+        save(table, out)
+        page += f"{markdown(table)}\n{said}\n"
+        write_bytes(out / f"{table.name}.md", f"{markdown(table)}\n{said}\n".encode())
     for folder in folders:
         (out / folder.name).mkdir(parents=True, exist_ok=True)
         for name in TABLES:
