@@ -66,7 +66,7 @@ def _best(rows: Sequence[dict]) -> tuple[str | None, float | None, float | None]
 def losses(run: Run, calibration: str) -> dict[str, float]:
     """What each step loses, in [0, 1], as far as the run has both of its ends; what it gains is negative."""
     frame = build(run)
-    rows = {row["step"]: row for row in frame.filter(pl.col("calibration") == calibration).iter_rows(named=True)}
+    rows = {row["step"]: row for row in frame.iter_rows(named=True) if row["calibration"] == calibration}
 
     def at(step: str, score: str = "accuracy") -> float | None:
         return rows[step][score] if step in rows else None

@@ -81,15 +81,8 @@ class Driver:
 
     def _start(self) -> subprocess.Popen[bytes]:
         resume = ["resume=true"] if (self.results / "plan.json").exists() else []
-        command = [
-            sys.executable,
-            "-m",
-            "benchmark",
-            *self.words,
-            f"name={self.name}",
-            "results=results",
-            "cache=cache",
-        ]
+        where = [f"name={self.name}", "results=results", "cache=cache"]
+        command = [sys.executable, "-m", "benchmark", *self.words, *where]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.out = (self.folder / f"{self.name}.log").open("a")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
