@@ -212,7 +212,7 @@ def compared(run: Run) -> Mapping[frozenset[str], Pair]:
     The reference was named before anything was seen: its pairs with the other transfer methods are one family of
     Holm's, all other pairs of these a second, its pairs with floors and ceilings a third.
     """
-    of_run = Compared(_counts(run))
+    of_run = Compared(counts_of(run))
     methods = run.ordered(of_run.counts)
     transfer = [method for method in methods if method in run.of_kind("transfer")]
     first = reference(run)
@@ -225,29 +225,12 @@ def compared(run: Run) -> Mapping[frozenset[str], Pair]:
     return {frozenset((pair.a, pair.b)): pair for family in families for pair in of_run.family(family)}
 
 
-def within_calibrations(run: Run) -> Mapping[str, Sequence[Pair]]:
-    """For each calibration of the run the reference under it minus every other transfer method under it: a family of
-    Holm's each, since runs are asked what is best once it is known how one calibrates."""
-    of_run, first = Compared(_counts(run)), str(reference(run)).partition("@")[0]
-    found: dict[str, Sequence[Pair]] = {}
-    for method in run.ordered(of_run.counts):
-        base, _, calibration = method.partition("@")
-        if base == first and method in run.of_kind("transfer"):
-            others = [
-                other
-                for other in run.ordered(of_run.counts)
-                if other != method and other.partition("@")[2] == calibration and other in run.of_kind("transfer")
-            ]
-            found[calibration or "none"] = of_run.family([(method, other) for other in others])
-    return found
-
-
 def by_subject(run: Run) -> pl.DataFrame:
     """The reference minus each other method with test predictions, subject by subject: method, subject, difference.
 
     The mean over subjects is ``Pair.difference``. A subject that the two do not both have is left out.
     """
-    of_run, first = Compared(_counts(run)), str(reference(run))
+    of_run, first = Compared(counts_of(run)), str(reference(run))
     found: dict[str, list[Any]] = {"method": [], "subject": [], "difference": []}
     if first in of_run.counts:
         for method in run.ordered(of_run.counts.keys() - {first}):
@@ -259,7 +242,7 @@ def by_subject(run: Run) -> pl.DataFrame:
     return pl.DataFrame(found, schema={"method": pl.String, "subject": pl.String, "difference": pl.Float64})
 
 
-def _counts(run: Run) -> dict[str, np.ndarray]:
+def counts_of(run: Run) -> dict[str, np.ndarray]:
     """Counts of the final test predictions, as ``Compared`` has them."""
     groups = list(counted(run, "method", "seed", "fold"))
     seeds, folds = (list(dict.fromkeys(key[place] for key, *_ in groups)) for place in (1, 2))

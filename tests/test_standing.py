@@ -51,7 +51,7 @@ def test_each_calibration_has_a_row_against_the_best_of_its_own(run: Run) -> Non
 
 
 def test_p_is_adjusted_over_the_others_of_the_same_calibration_alone(run: Run) -> None:
-    found = pairs.within_calibrations(run)
+    found = standing.within_calibrations(run)
     assert {kind: [(pair.a, pair.b) for pair in family] for kind, family in found.items()} == {
         "none": [("bridge", "kd_logits"), ("bridge", "ridge")],
         "wearer": [("bridge@wearer", "kd_logits@wearer")],

@@ -4,7 +4,7 @@ The reference was named before anything was seen; the best of the others is know
 that is hardest to beat.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,7 +33,7 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
     reference = pairs.reference(run)
     scores = {row["method"]: row for row in accuracy.build(run).iter_rows(named=True)}
     trained = dict(run.final.group_by("method").agg(pl.col("trainable_parameters").max()).iter_rows())
-    for calibration, found in pairs.within_calibrations(run).items():
+    for calibration, found in within_calibrations(run).items():
         if not found:
             continue
         mine = found[0].a
@@ -62,6 +62,23 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
             "loses": most,
             "lost": lost[most] if most else None,
         }
+
+
+def within_calibrations(run: Run) -> Mapping[str, Sequence[pairs.Pair]]:
+    """For each calibration of the run the reference under it minus every other transfer method under it: a family of
+    Holm's each, since runs are asked what is best once it is known how one calibrates."""
+    of_run, first = pairs.Compared(pairs.counts_of(run)), str(pairs.reference(run)).partition("@")[0]
+    found: dict[str, Sequence[pairs.Pair]] = {}
+    for method in run.ordered(of_run.counts):
+        base, _, calibration = method.partition("@")
+        if base == first and method in run.of_kind("transfer"):
+            others = [
+                other
+                for other in run.ordered(of_run.counts)
+                if other != method and other.partition("@")[2] == calibration and other in run.of_kind("transfer")
+            ]
+            found[calibration or "none"] = of_run.family([(method, other) for other in others])
+    return found
 
 
 def tables(runs: Sequence[Run]) -> list[Table]:
