@@ -55,6 +55,11 @@ SMALL = (
 )
 
 
+LIGHT = (*SMALL, "encoder@old=normwear", "old.modality=ecg", "data.ecg=[{resample_poly: 130},{zscore: recording}]")
+"""For runs in processes of their own, where the encoders are of no concern: HuBERT's layers come from a library that
+takes every process seconds to import."""
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The quickstart on eight short subjects and untrained encoders."""

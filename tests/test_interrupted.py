@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import SMALL
+from tests.conftest import LIGHT
 
 MARK = "BENCHMARK_TEST_MARK"
 WORDS = (
-    *SMALL,
+    *LIGHT,
     "methods=[bridge]",
     "references=[majority,oracle_finetune]",
     "search.trials=4",

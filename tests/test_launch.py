@@ -16,7 +16,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from benchmark.registry import configure
-from tests.conftest import SMALL
+from tests.conftest import LIGHT
 from tests.test_interrupted import MARK, processes
 
 ROOT = Path(__file__).parents[1]
@@ -142,7 +142,7 @@ def test_a_slurm_job_is_a_cluster_of_its_nodes(runs: bool, tmp_path: Path):
     words = ["methods=[ridge]", "references=[majority]", "search.trials=2", "final.seeds=[0]", "name=run"]
     words += [] if runs else ["--plan"]
     done = subprocess.run(
-        ["bash", LAUNCH / "slurm.sh", *SMALL, *words],
+        ["bash", LAUNCH / "slurm.sh", *LIGHT, *words],
         capture_output=True,
         text=True,
         env=environment,

@@ -21,7 +21,7 @@ from benchmark.common import mishaps
 from benchmark.config.cluster import LocalCluster
 from benchmark.errors import RunError
 from benchmark.results.log import RowLog, rows
-from tests.conftest import SMALL
+from tests.conftest import LIGHT, SMALL
 
 ROOT = Path(__file__).parents[1]
 DEATH = "its process died: it was killed, perhaps by the system for want of memory, or crashed"
@@ -104,7 +104,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "baselines" / "fragile.py").write_text(FRAGILE)
     (copy / "search_spaces" / "fragile.py").write_text(SPACE)
-    words = [*SMALL, "methods=[fragile]", "references=[teacher]", "search.trials=6", "search.batch=6"]
+    words = [*LIGHT, "methods=[fragile]", "references=[teacher]", "search.trials=6", "search.batch=6"]
     words += ["search.max_failures=0"]  # else what was killed is tried again, and done
     words += ["final.seeds=[1,2,3,4,5]", "name=mishaps"]
     done = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from tests.conftest import SMALL
+from tests.conftest import LIGHT
 from tests.test_pages import commands, copied, files
 
 METHOD, SPACE = files("my-method").values()
@@ -33,7 +33,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (copy / "baselines" / "brittle.py").write_text(BRITTLE)
     (copy / "search_spaces" / "brittle.py").write_text(SPACE)
     ((*command, methods, trials, name),) = commands("my-method")
-    words = [word for word in SMALL if "methods" not in word] + ["references=[teacher]", "final.seeds=[0]"]
+    words = [word for word in LIGHT if "methods" not in word] + ["references=[teacher]", "final.seeds=[0]"]
     words += [methods.replace("]", ",brittle]"), trials, name, "data.split.kind=kfold", "data.split.folds=2"]
     words += ["search.folds=first", "kd_logits.epochs=1", "cluster.cpus=1"]
     done = subprocess.run(
