@@ -3,16 +3,12 @@
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
-import ray
-import torch
 
 from benchmark.__main__ import main
 from benchmark.cluster.session import session
@@ -21,7 +17,8 @@ from benchmark.common import mishaps
 from benchmark.config.cluster import LocalCluster
 from benchmark.errors import RunError
 from benchmark.results.log import RowLog, rows
-from tests.conftest import LIGHT, SMALL
+from tests.conftest import LIGHT
+from tests.jobs import array, die, evicted, mistaken, tensor, works
 
 ROOT = Path(__file__).parents[1]
 DEATH = "its process died: it was killed, perhaps by the system for want of memory, or crashed"
@@ -155,30 +152,6 @@ def test_what_trials_notice_reaches_the_user_once(run):
 # -- a job of the cluster ---------------------------------------------------------------------------------------------
 
 
-def die(progress: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def tensor(progress: object) -> None:
-    torch.empty(1 << 50)
-
-
-def array(progress: object) -> None:
-    np.empty(1 << 50)
-
-
-def evicted(progress: object) -> None:
-    raise ray.exceptions.OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\nMore of it")
-
-
-def mistaken(progress: object) -> None:
-    raise ValueError("not an OutOfMemoryError")
-
-
-def works(progress: object) -> str:
-    return "done"
-
-
 EXPECTED = {
     die: DEATH,
     tensor: "out of memory: RuntimeError: ",
@@ -222,7 +195,7 @@ def test_a_full_disk_ends_the_search_with_one_line(tmp_path, monkeypatch, capsys
         append(self, entry)
 
     monkeypatch.setattr(RowLog, "_append", full)
-    assert main([*SMALL, f"results={tmp_path}/results", f"cache={tmp_path}/cache", "methods=[ridge]"]) == 1
+    assert main([*LIGHT, f"results={tmp_path}/results", f"cache={tmp_path}/cache", "methods=[ridge]"]) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if "error" in line or "Traceback" in line]
     log = tmp_path / "results/quickstart/rows.jsonl"
     assert said == [f"error: the disk is full ({log}); free some of it: a run goes on with resume=true"]
