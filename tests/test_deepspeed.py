@@ -30,7 +30,7 @@ from benchmark.plan import Spec
 from benchmark.registry import configure
 from benchmark.trial.checkpoints import given, taken
 from benchmark.trial.trial import failed_row
-from tests.conftest import SMALL
+from tests.conftest import LIGHT, SMALL
 from tests.test_cluster import loopback
 from tests.test_students import STUDENTS
 from tests.test_transfer import make
@@ -249,9 +249,9 @@ def test_options_that_cannot_be(words: list[str], said: str):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_with_workers_beside_a_method_without(tmp_path: Path):
-    words = [f"results={tmp_path}/results", f"cache={tmp_path}/cache", "cluster.cpus=2", "search.trials=3"]
+    words = [f"results={tmp_path}/results", f"cache={tmp_path}/cache", "cluster.cpus=2", "search.trials=2"]
     words += ["kd_logits.workers=2", "kd_logits.zero=2", "kd_logits.epochs=2", "bridge.epochs=2", "final.seeds=[0]"]
-    done = subprocess.run([sys.executable, "-m", "benchmark", *SMALL, *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "benchmark", *LIGHT, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^KD logits +\d", done.stdout, re.MULTILINE), done.stdout
     (file,) = (tmp_path / "results").glob("*/trials.parquet")
