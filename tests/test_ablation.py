@@ -33,10 +33,9 @@ def test_places_are_early_in_the_middle_and_late():
 
 def test_each_variant_is_trained_for_its_epochs_without_choosing_one(small, monkeypatch):
     trained = []
-    monkeypatch.setattr(ablation, "EPOCHS", 1)
     original = Trial.test
     monkeypatch.setattr(Trial, "test", lambda self: trained.append((self.spec, self.epoch)) or original(self))
-    rows = ablation.judge(small, 0, "wearer", True, silent)
+    rows = ablation.judge(small, 0, "wearer", True, 1, silent)
     assert len(rows) == len(trained) == 3 * (N + len(ablation.PROBE))
     assert {epoch for spec, epoch in trained if spec.method == "bridge"} == {1}
     assert {spec.calibration for spec, _ in trained} == {"wearer"}

@@ -93,7 +93,9 @@ def measured(task: Task, method: str, options: Mapping[str, Any], epochs: int, c
     return {name: row.get(name) for name in MEASURED}
 
 
-def judge(config: Config, fold: int, calibration: str, few: bool, progress: Progress) -> list[dict[str, Any]]:
+def judge(
+    config: Config, fold: int, calibration: str, few: bool, epochs: int, progress: Progress
+) -> list[dict[str, Any]]:
     """All variants of a calibration in one fold."""
     task, rows = open_task(config, fold), []
 
@@ -106,7 +108,8 @@ def judge(config: Config, fold: int, calibration: str, few: bool, progress: Prog
     for k, (_, objective, added, options) in enumerate(todo):
         for i, j in where:
             point = {**config.method_options["bridge"].model_dump(exclude_none=True), **POINT, **options}
-            add("bridge", objective, added, f"{i} to {j}", {**point, "input": i, "output": j}, EPOCHS)
+            point |= {"input": i, "output": j, "epochs": epochs}
+            add("bridge", objective, added, f"{i} to {j}", point, epochs)
         progress(k + 1, len(todo), f"{calibration}: {objective} {added}")
     for block, penalty in itertools.product({i for i, _ in where}, PROBE):
         add("probe_hard", "", f"C = {penalty:g}", str(block), {"block": block, "c": penalty}, 0)
@@ -127,7 +130,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     )
 
 
-def table(config: Config, found: pl.DataFrame, folds: int) -> str:
+def table(config: Config, found: pl.DataFrame, folds: int, epochs: int = EPOCHS) -> str:
     """Markdown."""
     names = {name: registry.get(name).label for name in set(found["method"])}
     shown = found.with_columns(pl.col("method").replace_strict(names).alias("label"))
@@ -140,9 +143,10 @@ def table(config: Config, found: pl.DataFrame, folds: int) -> str:
         number("best", "Best place", scale=100),
         number("agreement", "Balanced agreement", scale=100),
     ]
+    point = {**POINT, "epochs": epochs}
     caption = (
         f"{config.experiment}, data.seed={getattr(config.data, 'seed', 0)}, {folds} folds: means over places ± their "
-        f"standard deviation, in percent. Bridges: {', '.join(f'{name} {value:g}' for name, value in POINT.items())}. "
+        f"standard deviation, in percent. Bridges: {', '.join(f'{name} {value:g}' for name, value in point.items())}. "
         "The best place is the best of those on test, and nobody could choose it."
     )
     return markdown(Table("ablation", f"Ablation: {config.experiment}", caption, shown, columns))
@@ -163,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", help="as of a run, such as experiment=quickstart data.seed=1")
     parser.add_argument("--calibrations", nargs="+", default=["none", "wearer"], help="default: none wearer")
     parser.add_argument("--few", action="store_true", help="three places instead of nine")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="that each trains for; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default: %(default)s")
     given = parser.parse_intermixed_args(arguments)
     begin, rows = time.perf_counter(), list[dict[str, Any]]()
@@ -171,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with session(config.cluster):
         prepare(config, plan.folds, last_tokens=True)
         jobs = [
-            Job(f"{kind}, fold {fold}", judge, (config, fold, kind, given.few))
+            Job(f"{kind}, fold {fold}", judge, (config, fold, kind, given.few, given.epochs))
             for fold in plan.folds
             for kind in given.calibrations
         ]
@@ -182,11 +187,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = f"ablation-{config.name}"
     write_parquet(pl.DataFrame(rows), given.out / f"{name}.parquet")
     words = " ".join(
-        [*shown_words(given.words), *(["--few"] if given.few else []), "--calibrations", *given.calibrations]
+        [
+            *shown_words(given.words),
+            *(["--few"] if given.few else []),
+            *([f"--epochs {given.epochs}"] if given.epochs != EPOCHS else []),
+            "--calibrations",
+            *given.calibrations,
+        ]
     )
     said = f"`python -m benchmark.perf.ablation {words}`, {date.today()}, "
     said += f"{(time.perf_counter() - begin) / 60:.0f} minutes on {cores()} cores."
-    write_bytes(given.out / f"{name}.md", f"{table(config, found, len(plan.folds))}\n{said}\n".encode())
+    write_bytes(given.out / f"{name}.md", f"{table(config, found, len(plan.folds), given.epochs)}\n{said}\n".encode())
     print((given.out / f"{name}.md").read_text())
     return 0
 
