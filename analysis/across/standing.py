@@ -30,7 +30,6 @@ def build(runs: Sequence[Run]) -> pl.DataFrame:
 
 
 def _rows(run: Run) -> Iterator[dict[str, Any]]:
-    reference = pairs.reference(run)
     scores = {row["method"]: row for row in accuracy.build(run).iter_rows(named=True)}
     trained = dict(run.final.group_by("method").agg(pl.col("trainable_parameters").max()).iter_rows())
     for calibration, found in within_calibrations(run).items():
@@ -45,7 +44,6 @@ def _rows(run: Run) -> Iterator[dict[str, Any]]:
             **{name: value for name, value in asdict(best).items() if name not in ("a", "b")},
             "run": run.name,
             "calibration": calibration,
-            "reference": str(reference),
             "label": run.labels[mine].partition(",")[0],
             "accuracy": scores[mine]["balanced_accuracy"],
             "accuracy_low": scores[mine]["balanced_accuracy_low"],

@@ -81,8 +81,9 @@ def publish(folders: Sequence[Path], out: Path, said: str) -> str:
     runs, page = [Run(folder) for folder in folders], ""
     for table in (summary.table(runs), *standing.tables(runs)):
         save(table, out)
-        page += f"{markdown(table)}\n{said}\n"
-        write_bytes(out / f"{table.name}.md", f"{markdown(table)}\n{said}\n".encode())
+        shown = f"{markdown(table)}\n{said}\n"
+        write_bytes(out / f"{table.name}.md", shown.encode())
+        page += shown
     for folder in folders:
         (out / folder.name).mkdir(parents=True, exist_ok=True)
         for name in TABLES:
