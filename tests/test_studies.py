@@ -1,11 +1,14 @@
 """Studies: what they ask for depends on the seed and on whole rounds, and on nothing else; what their rows choose."""
 
+import heapq
 import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import cloudpickle
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -18,6 +21,7 @@ from benchmark.encoders import registry as encoders
 from benchmark.errors import InputError
 from benchmark.frozen.weights import Shapes
 from benchmark.method import student_parameters
+from benchmark.perf.waiting import length
 from benchmark.plan import Final, Study
 from benchmark.registry import configure, options_of
 from benchmark.results.log import RowLog
@@ -41,8 +45,11 @@ STUDY = Study("bridge", 0, 12)
 IN_FOLDS = replace(STUDY, folds=4)
 
 
+configured = cache(configure)
+
+
 def study(words: Sequence[str] = (), rows: Sequence[dict] = (), of: Study = STUDY) -> SearchStudy:
-    config = configure(words)
+    config = configured(tuple(words))
     fixed = {name: value for name, value in config.method_options["bridge"].model_dump().items() if value is not None}
     together = config.method_options["bridge"].trained_together
     return SearchStudy(config, replace(of, together=together), fixed, SHAPES, rows)
@@ -290,8 +297,8 @@ def test_a_free_slot_is_filled_by_whatever_study_has_something_to_ask_for():
     studies = [study(of=Study("bridge", fold, 8)) for fold in (0, 0, 1)]
     searcher = StudiesSearcher(studies, lambda: 100)
     asked = {str(k): searcher.suggest(str(k)) for k in range(12)}
-    assert [one["study"] for one in asked.values()] == ["bridge-fold0"] * 8 + ["bridge-fold1"] * 4
-    assert [one["number"] for one in asked.values()][:8] == [0, 0, 1, 1, 2, 2, 3, 3]  # both of a fold advance together
+    assert [one["study"] for one in asked.values()] == ["bridge-fold0", "bridge-fold0", "bridge-fold1"] * 4
+    assert [one["number"] for one in asked.values()] == [*np.repeat(range(4), 3)]  # all advance together
     assert searcher.suggest("12") is None  # a round of each is running
     for name, one in asked.items():
         searcher.on_trial_complete(name, {"rows": rows_of(Asked(one["number"], 0, one["options"]))})
@@ -300,6 +307,37 @@ def test_a_free_slot_is_filled_by_whatever_study_has_something_to_ask_for():
     for name, one in asked.items():
         searcher.on_trial_complete(name, {"rows": rows_of(Asked(one["number"], 0, one["options"]))})
     assert searcher.suggest("24") == StudiesSearcher.FINISHED
+
+
+def in_time(studies: Sequence[SearchStudy], slots: int) -> tuple[list[str], float]:
+    """Names of studies in the order in which trials of the lengths of make utilisation are begun, and which share of
+    the slots trains from the first one's begin to the last one's end."""
+    searcher, now, trained, begun, waiting, running = StudiesSearcher(studies, lambda: slots), 0.0, 0.0, [], [], []
+    while True:
+        while (config := searcher.suggest(str(len(begun) + len(waiting)))) not in (None, StudiesSearcher.FINISHED):
+            waiting.append(config)
+        while waiting and len(running) < slots:
+            one = waiting.pop(0)
+            seconds = length(one["study"], one["number"])
+            trained += seconds
+            heapq.heappush(running, (now + seconds, len(begun), one))
+            begun.append(one["study"])
+        if not running:
+            return begun, trained / slots / now
+        now, k, one = heapq.heappop(running)
+        searcher.on_trial_complete(str(k), {"rows": rows_of(Asked(one["number"], 0, one["options"]))})
+
+
+@pytest.mark.parametrize("slots", [1, 2, 16])
+def test_slots_stay_full_to_the_end(slots):
+    """Where later folds only filled the gaps of earlier ones, the last of them had 16 slots for two rounds of four."""
+    words = ("search.sampler=random", "search.min_reduction=null")
+    begun, busy = in_time([study(words, of=Study("bridge", fold, 16)) for fold in range(10)], slots)
+    assert len(begun) == 160
+    assert busy > 0.9
+    folds = [int(name.removeprefix("bridge-fold")) for name in begun]
+    first = folds[:40]
+    assert (max(first) == 9) is (slots == 16)  # no more folds at once than slots have use for
 
 
 def test_what_is_lost_with_its_process_is_asked_for_again_before_anything_else():
@@ -347,10 +385,10 @@ def test_final_trials_come_before_all_folds_are_searched_and_again_where_they_ar
     tested = FinalTrials(config, finals, studies, "simulated", kept)
     searcher = StudiesSearcher(studies, lambda: 100, tested, retries=1)
     asked = [searcher.suggest(f"a{k}") for k in range(8)]
-    assert [one["study"] for one in asked] == ["bridge-fold0"] * 4 + ["bridge-fold1"] * 4
+    assert [one["study"] for one in asked] == ["bridge-fold0", "bridge-fold1"] * 4
     assert searcher.suggest("reference")["final"]["trial_id"] == "teacher-final-fold0-seed0"
     assert searcher.suggest("none") is None
-    for k in range(4):
+    for k in range(0, 8, 2):  # those of fold 0
         rows = rows_of(asked_of(asked[k]))
         searcher.on_trial_complete(f"a{k}", {"rows": rows})
         kept.rows[f"{k}"] = {**rows[0], "trial_id": f"{k}", "fold": 0, "trainable_parameters": 1, "config": "{}"}

@@ -80,6 +80,11 @@ class SearchStudy:
         """Trainings that were asked for, or known."""
 
     @property
+    def width(self) -> int:
+        """Processes that can train at once what it asks for."""
+        return min(self.round_size, self.numbers) * self.study.workers
+
+    @property
     def known(self) -> int:
         """How much of what there is to ask for is known from rows."""
         return len(self._known)

@@ -1,10 +1,10 @@
 """All studies of a run behind the interfaces of Ray Tune.
 
 Studies advance together on actors that outlive trials: whatever study has something to ask for fills a free slot, those
-of the first folds first, so that an actor that has a fold open finds more of it to do, and of these the ones whose
-trials take several slots, so that slots do not change hands more often than need be. What a fold has yet to prepare
-comes before its trials, and fills slots that those of earlier folds leave free. Final trials come where nothing else
-has anything to ask for, which may be before the search of other folds is over.
+of the first folds first, so that an actor that has a fold open finds more of it to do, of as many folds as fill all
+slots; and of these the ones whose trials take several, so that slots do not change hands more often than need be. What
+folds have yet to prepare comes before their trials, and fills slots that those of earlier folds leave free. Final
+trials come where nothing else has anything to ask for, which may be before the search of other folds is over.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -56,12 +57,7 @@ def fit(
                 scheduler=StudyScheduler(options, keeps=searcher.alike),
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=str(store),
-                verbose=0,
-                callbacks=callbacks,
-            ),
+            run_config=tune.RunConfig(name="search", storage_path=str(store), verbose=0, callbacks=callbacks),
         ).fit()
     except _Ended as stop:
         raise stop.error from None
@@ -141,14 +137,23 @@ class StudiesSearcher(Searcher):
 
     def _ask(self) -> Item | None:
         going_on = [study for study in self.studies if not study.finished]
-        for fold in sorted({study.study.fold for study in going_on}.union(self.preparation.folds)):
-            if piece := self.preparation.next(fold):
+        for folds in self._groups():
+            if piece := next(filter(None, map(self.preparation.next, folds)), None):
                 return piece
-            mine = [study for study in going_on if study.study.fold == fold and self.preparation.ready(fold)]
+            ready = [*filter(self.preparation.ready, folds)]
+            mine = [study for study in going_on if study.study.fold in ready]
             for study in sorted(mine, key=lambda one: (-one.study.workers, one.asked / one.study.trainings)):
                 if asked := study.next():
                     return self._training(study, asked)
         return self.finals.next(self.preparation.ready) if self.finals else None
+
+    def _groups(self) -> list[list[int]]:
+        """The folds in order, those together whose studies advance alike: as few as fill all slots twice, so that the
+        last ones are not left with more slots than their rounds fill."""
+        folds = sorted({study.study.fold for study in self.studies}.union(self.preparation.folds))
+        twice = sum(study.width for study in self.studies) // max(1, 2 * self.slots())
+        amount = max(1, min(len(folds), twice))
+        return [[int(fold) for fold in group] for group in np.array_split(folds, amount)]
 
     def _training(self, study: SearchStudy, asked: Asked) -> Item:
         def tell(rows: Sequence[Mapping[str, Any]]) -> None:
