@@ -2,12 +2,16 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from benchmark.perf import utilisation, waiting
 from benchmark.perf.utilisation import main, measure
 from benchmark.perf.waiting import fraction, length
+from benchmark.registry import configure
+from benchmark.search.schedulers import StudyScheduler
 
 
 def test_lengths_are_seeded_and_between_the_bounds() -> None:
@@ -52,3 +56,27 @@ def test_actors_that_take_long_to_start_are_kept_beside_trials_that_do_not() -> 
     assert found["trials"] == 80
     assert found["actors"] == 2
     assert found["busy"] > 0.5
+
+
+class Waits:
+    """What a scheduler reads of a trial that waits."""
+
+    PENDING = status = "PENDING"
+    placement_group_factory = "one core"
+    config: ClassVar = {"piece": "weights"}
+
+
+def test_an_actor_that_is_being_started_is_not_dropped_for_one_that_is_free() -> None:
+    """Where fewer trials wait than actors start, Tune takes any that asks for the same of a node."""
+    trials = [Waits() for _ in range(3)]
+    tune = SimpleNamespace(
+        _trial_to_actor={trials[0]: "being started", trials[1]: "asked for"},
+        _actor_manager=SimpleNamespace(is_actor_started=lambda actor: actor == "being started"),
+        _resources_to_pending_trials={"one core": {*trials}},
+        _actor_cache=SimpleNamespace(increase_max=lambda factory: None),
+    )
+    controller, scheduler = SimpleNamespace(_tune_controller=tune), StudyScheduler(configure([]).search)
+    for trial in trials:
+        scheduler.on_trial_add(controller, trial)
+    assert scheduler.choose_trial_to_run(controller) is trials[1]
+    assert tune._resources_to_pending_trials["one core"] == {*trials[1:]}

@@ -35,16 +35,20 @@ class StudyScheduler(FIFOScheduler):
     def choose_trial_to_run(self, controller: Any) -> Any:
         """The one that waits longest, but for those whose actor is being started.
 
-        Tune gives an actor that is free to the trial chosen here and drops the one that was asked for for it, even if
-        that is about to come up: where trials are shorter than the start of an actor, no second one ever did.
+        Tune gives an actor that is free to the trial chosen here, or else to any that waits, and drops the one that was
+        asked for for it, even if that is about to come up: where trials are shorter than the start of an actor, no
+        second one ever did.
         """
         self._waiting = [trial for trial in self._waiting if trial.status == trial.PENDING]
         tune = controller._tune_controller  # what schedulers are given says nothing of actors
+        chosen = None
         for trial in self._waiting:
             actor = tune._trial_to_actor.get(trial)
-            if actor is None or not tune._actor_manager.is_actor_started(actor):  # created, if not yet up
-                return trial
-        return None
+            if actor is not None and tune._actor_manager.is_actor_started(actor):  # created, if not yet up
+                tune._resources_to_pending_trials[trial.placement_group_factory].discard(trial)
+            else:
+                chosen = chosen or trial
+        return chosen
 
     def _of(self, trial: Any) -> TrialScheduler | None:
         if self.options.scheduler == "none" or trial.config.get("inner") != 0:  # of none: final trials, preparation
