@@ -25,8 +25,8 @@ LONGER = ("bridge.epochs=10", "kd_logits.epochs=10", "kd_decoupled.epochs=10")
 DIRECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "eegmat_eeg2ecg": ("eegmat", LONGER),
     "eegmat_ecg2eeg": ("eegmat", ()),
-    "stress_eda2ppg": ("stress_predict", ("data.stride=120", "pretraining.steps=100")),
-    "stress_ppg2eda": ("stress_predict", ("data.stride=120", "pretraining.steps=100")),
+    "stress_eda2ppg": ("stress_predict", ("data.stride=180", "pretraining.steps=100")),
+    "stress_ppg2eda": ("stress_predict", ("data.stride=180", "pretraining.steps=100")),
     "troika_ecg2ppg": ("troika", ()),
     "troika_ppg2ecg": ("troika", ()),
 }
@@ -36,6 +36,7 @@ WORDS = (
     "references=[majority,teacher,oracle_probe]",
     "calibration=[none,wearer]",
     "search.trials=4",
+    "search.warm_start=middle",
     "final.seeds=[0]",
     "bridge.epochs=5",
     "kd_logits.epochs=5",
