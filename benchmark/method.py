@@ -96,8 +96,6 @@ class Method(ABC):
     stored_parameters: int = 0
     """What a device must hold to predict: frozen and trained, without blocks that are never run."""
     n_epochs: int = 0
-    begins_fitted: bool = False
-    """Whether what it begins with may be kept as it is, if no epoch makes it better."""
     resumable: ClassVar[tuple[str, ...]] = ()
     """Attributes that change as it trains: modules, optimisers, generators, whatever has a ``state_dict``, lists of
     them, or None. With them a trial that was lost goes on from its checkpoint; without, it starts again."""

@@ -100,7 +100,7 @@ def check_models(config: Config, data: PairedWindows, plan: Plan) -> Shapes:
     options that do not fit the encoders or save too little, and for splits that no teacher can be trained on."""
     shapes = shapes_of(config, data)
     for name in config.methods:
-        if config.search.warm_start not in (None, "paper", "middle"):
+        if config.search.warm_start not in (None, "paper"):
             best_points(Path(config.search.warm_start), name, most=1)
         options = config.method_options[name]
         options.check(config, shapes.blocks)

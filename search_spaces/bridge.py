@@ -141,8 +141,6 @@ _BEGIN: Mapping[str, Any] = {"objective": PUBLISHED, "init": "rand", "standardis
 PAPER: Mapping[str, Mapping[str, Any]] = {name: {**_BEGIN, **point} for name, point in _RELEASED.items()}
 
 
-START = {"objective": "decision"}
-"""Of words, for a search that starts in the middle: what agreed best with the teacher in the ablation."""
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256)
 PROTOTYPES = (8, 16, 32, 50, 100, 150, 200, 300)
 FULL_SIZE = 128  # features: released models have 200 and more, tiny ones below 50

@@ -16,24 +16,21 @@ from optuna.storages.journal import JournalFileBackend
 
 from analysis.paper import MODELS
 from benchmark.bridge.network import count_parameters
-from benchmark.config.options import Blocks
-from benchmark.config.schema import EncoderOptions
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.encoders import registry as encoders
-from benchmark.encoders.base import Encoder
 from benchmark.errors import InputError
 from benchmark.frozen.weights import Shapes
 from benchmark.method import student_parameters
 from benchmark.perf.waiting import length
 from benchmark.plan import Final, Study
-from benchmark.registry import catalogue, configure, options_of, search_space
+from benchmark.registry import configure, options_of
 from benchmark.results.log import RowLog
 from benchmark.search.choice import Unchosen, best_of
 from benchmark.search.finals import FinalTrials
 from benchmark.search.journal import Journal
 from benchmark.search.objectives import rank
 from benchmark.search.samplers import sampler_of
-from benchmark.search.space import FixedOr, MiddleRecorder, middle
+from benchmark.search.space import FixedOr
 from benchmark.search.studies import Asked, SearchStudy, asked_of, specs_of
 from benchmark.search.tuning import StudiesSearcher
 from benchmark.trial.folds import merged, one_fold, summary
@@ -95,51 +92,6 @@ def test_a_warm_start_comes_first_where_the_space_has_it(tmp_path):
     assert first[0]["epochs"] == 40  # what is fixed stays
     with pytest.raises(InputError, match=r"holds no rows\.jsonl"):
         study((f"search.warm_start={tmp_path}/none",))
-
-
-REAL = ("eegmat_eeg2ecg", "eegmat_ecg2eeg", "stress_eda2ppg", "stress_ppg2eda", "troika_ecg2ppg", "troika_ppg2ecg")
-
-
-def built(side: EncoderOptions, seconds: int) -> Encoder:
-    """A side's encoder, of which only the shapes are there."""
-    kind = encoders.encoder_class(side.name)
-    rate = kind.played.get(side.modality, kind.rate)
-    channels = ("Fp1",) if side.modality == "eeg" else (side.modality.upper(),)
-    spec = SignalSpec(side.modality, channels, rate, int(rate * seconds), "uV" if side.modality == "eeg" else "z")
-    return encoders.build(side.name, spec, preset=side.preset, device="meta")
-
-
-@pytest.mark.parametrize("direction", REAL)
-def test_a_search_that_starts_in_the_middle_asks_for_it_first_and_it_saves_enough(direction):
-    """Of every method: with few trials, what is tried first should not be chance."""
-    config = configured((f"experiment={direction}", "search.warm_start=middle"))
-    shapes = Shapes(*(built(side, seconds=60 if "stress" in direction else 8) for side in (config.old, config.new)), 3)
-    for name in catalogue().searchable:
-        options = config.method_options[name]
-        fixed = {option: value for option, value in options.model_dump().items() if value is not None}
-        study = SearchStudy(config, replace(STUDY, method=name), fixed, shapes)
-        first, centre = study.next().options, {**fixed, **middle(search_space(name), fixed, shapes.blocks)}
-        assert study.saving.enough(first)
-        assert all(first[option] <= value for option, value in centre.items() if first[option] != value)
-        assert (first == centre) is study.saving.enough(centre)
-
-
-def test_the_middle_is_that_of_each_range_on_its_scale():
-    centre = middle(search_space("bridge"), {"rank": 4}, Blocks(8, 6, 32, 48))
-    assert centre == {
-        "objective": "decision",
-        "input": 4,
-        "output": 3,
-        "prototypes": 32,
-        "learning_rate": pytest.approx((3e-4 * 1e-2) ** 0.5),
-    }
-    recorder = MiddleRecorder({"word": "b"})
-    assert recorder.suggest_categorical("word", ["a", "b"]) == "b"
-    assert recorder.suggest_categorical("other", ["a", "b"]) == "a"
-    assert recorder.suggest_int("log", 1, 100, log=True) == 10
-    assert recorder.suggest_int("steps", 2, 10, step=4) == 6
-    assert recorder.suggest_float("plain", 0.0, 1.0) == 0.5
-    assert recorder.suggest_float("by tenths", 0.0, 0.5, step=0.1) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("direction", PAPER)

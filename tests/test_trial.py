@@ -13,7 +13,7 @@ from benchmark.plan import Spec, Study
 from benchmark.results import schema as results
 from benchmark.search.choice import Unchosen, best_of
 from benchmark.trial import metrics
-from benchmark.trial.folds import VAL, folds_of, merged, only, order
+from benchmark.trial.folds import VAL, folds_of, only, order
 from benchmark.trial.trial import Trial, together
 from tests.conftest import run_final
 from tests.test_transfer import BRIDGE, KD
@@ -76,43 +76,6 @@ def test_the_best_epoch_is_kept_and_used(task):
     logits = trial.method.logits("val")
     kept = pytest.approx(trial.best["val_agreement"], abs=1e-6)  # it has six digits, as its row
     assert metrics.agreement(logits, task.teacher_logits("val")) == kept
-
-
-REGRESSED = {**BRIDGE, "input": 1, "output": "head", "objective": "decision", "init": "regression"}
-REGRESSED |= {"learning_rate": 0.3, "epochs": 2}
-
-
-def test_what_a_method_begins_with_is_kept_where_no_epoch_makes_it_better(task):
-    """A bridge that begins at the regression, at a rate that ruins it."""
-    rows = []
-    for inner in range(2):
-        trial = Trial(task, Spec("bridge", "search", "x", 0, 0, REGRESSED, inner=inner, folds=2))
-        begun = trial.best["val_balanced_agreement"]
-        list(trial.epochs())
-        row = trial.row()
-        assert (row["epochs"], row["best_epoch"], row["val_balanced_agreement"]) == (2, 0, begun)
-        [found] = folds_of(row).values()
-        assert (found["first"], len(found["curve"])) == (0, 3)
-        rows.append(row)
-    both = merged(rows[0], rows[1])
-    assert both["best_epoch"] == 0
-    assert [only(both, inner)["best_epoch"] for inner in range(2)] == [0, 0]
-    row, predicted = run_final(
-        task.config, Spec("bridge", "final", "x", 0, 0, REGRESSED, chosen={"best_epoch": 0}), "simulated"
-    )
-    assert (row["status"], row["epochs"], row["best_epoch"]) == ("done", 0, 0), row["error"]
-    options = registry.options_of("bridge", REGRESSED)
-    fitted = registry.get("bridge")(task.development().unlabelled(), options, 0)
-    assert fitted.logits("test").argmax(1).tolist() == predicted["prediction"]
-
-
-def test_what_is_published_is_never_kept_untrained(task):
-    trial = Trial(task, Spec("bridge", "search", "x", 0, 0, {**REGRESSED, "objective": "published", "init": "rand"}))
-    list(trial.epochs())
-    row = trial.row()
-    [found] = folds_of(row).values()
-    assert (found["first"], len(found["curve"])) == (1, 2)
-    assert row["best_epoch"] >= 1
 
 
 def test_a_searched_trial_in_folds_is_trained_on_the_rest_and_judged_on_the_one_held_out(task):

@@ -123,7 +123,6 @@ class Bridge(Method):
         self.old, self.head = task.old, task.head
         self.i, self.j = options.input, entered_block(task.old, options.output)
         self.n_epochs = options.epochs
-        self.begins_fitted = options.start == "regression"
         self.generator = torch.Generator().manual_seed(seed)
         tokens, d_old = entered_shape(self.old, self.j)
         x = task.pooled("new", "pair", self.i + 1)

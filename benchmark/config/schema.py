@@ -107,9 +107,8 @@ class SearchOptions(Options):
     )
     warm_start: str | None = option(
         None,
-        "tried first: paper, the direction's published point where the space has it; middle, of every range; or the "
-        "best of another run",
-        accepts="paper, middle or the folder of another run",
+        "tried first: paper, the direction's published point where the space has it; or the best of another run",
+        accepts="paper or the folder of another run",
     )
     folds: Literal["each", "first"] = option(
         "each",

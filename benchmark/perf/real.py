@@ -36,7 +36,6 @@ WORDS = (
     "references=[majority,teacher,oracle_probe]",
     "calibration=[none,wearer]",
     "search.trials=4",
-    "search.warm_start=middle",
     "final.seeds=[0]",
     "bridge.epochs=5",
     "kd_logits.epochs=5",

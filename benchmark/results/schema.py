@@ -121,10 +121,7 @@ ROW = (
         ),
         Column("epochs", "int", "epochs that it was trained for, in each fold", unit="epochs"),
         Column(
-            "best_epoch",
-            "int",
-            "epoch that was kept: the best on val, or of the mean over inner folds; 0: as it began",
-            unit="epochs",
+            "best_epoch", "int", "epoch that was kept: the best on val, or of the mean over inner folds", unit="epochs"
         ),
     ),
     *_by(

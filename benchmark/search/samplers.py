@@ -47,18 +47,13 @@ def sampler_of(name: str, seed: int, trials: int, space: Space, points: Sequence
         return TPESampler(n_startup_trials=startup, multivariate=together, group=together, seed=seed)
 
 
-def first_points(
-    config: Config, method: str, space: Space, published: Mapping[str, Mapping[str, Any]], middle: Mapping[str, Any]
-) -> list[dict]:
+def first_points(config: Config, method: str, space: Space, published: Mapping[str, Mapping[str, Any]]) -> list[dict]:
     """What ``search.warm_start`` asks to be tried first: those of its points that the space has."""
     start = config.search.warm_start
     if start is None:
         return []
-    if start == "paper":
-        points = [published[config.experiment]] if config.experiment in published else []
-    elif start == "middle":
-        points = [middle]
-    else:
+    points = [published[config.experiment]] if config.experiment in published else []
+    if start != "paper":
         points = best_points(Path(start), method, most=max(1, config.search.trials // 4))
     searched = [{option: point[option] for option in space if option in point} for point in points]
     return [point for point in searched if point and all(has(space[option], value) for option, value in point.items())]
@@ -68,9 +63,7 @@ def best_points(folder: Path, method: str, most: int) -> list[Mapping[str, Any]]
     """The options of a method that agreed best with the teacher in another run, best first; none that it never ran.
     InputError for a folder without a run's log."""
     if not (folder / log.NAME).is_file():
-        raise InputError(
-            f"search.warm_start={folder} holds no {log.NAME}; give paper, middle, or the folder of another run"
-        )
+        raise InputError(f"search.warm_start={folder} holds no {log.NAME}; give paper, or the folder of another run")
     rows = [row for row in log.rows(folder / log.NAME) if (row["method"], row["stage"]) == (method, "search")]
     done = [row for row in rows if row["status"] == "done"]
     done.sort(

@@ -1,6 +1,5 @@
 """Search spaces as studies ask of them, and as they can be read without a study; what of them saves enough."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from benchmark.errors import InputError
 from benchmark.frozen.weights import Shapes
 from benchmark.method import Size, student_parameters
 
-MOST_LOWER = 8  # entries of a list, from its middle to its first: more than any has
 MEMBER = "@"
 """``rank@2``: the rank of the third of trials that are trained together; what has no ``@`` is the first one's, and
 shared."""
@@ -79,38 +77,6 @@ def recorded_space(space: Any, options: Mapping[str, Any], blocks: Blocks) -> Ma
     return recorder.found
 
 
-class MiddleRecorder:
-    """Stands in for an Optuna trial, and answers with the middle of what it is asked for: of a range, on its scale, or
-    of a list, in lists of numbers alone by so many entries ``lower``; of words with the one given in ``words``, or else
-    the first."""
-
-    def __init__(self, words: Mapping[str, Any], lower: int = 0):
-        self.words, self.lower = words, lower
-        self.found: dict[str, Any] = {}
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        words = sum(isinstance(choice, str) for choice in choices)
-        k = 0 if words == len(choices) else len(choices) // 2 if words else max(0, len(choices) // 2 - self.lower)
-        return self.found.setdefault(name, self.words.get(name, choices[k]))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
-        between = low + ((high - low) // step + 1) // 2 * step
-        return self.found.setdefault(name, round(math.sqrt(low * high)) if log else between)
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
-        steps = (high - low) / step if step else 1.0
-        between = low + (steps // 2 if step else steps / 2) * (step or high - low)
-        return self.found.setdefault(name, math.sqrt(low * high) if log else between)
-
-
-def middle(space: Any, fixed: Mapping[str, Any], blocks: Blocks, lower: int = 0) -> Mapping[str, Any]:
-    """The point in the middle of a search space (a module with ``space``) of what is not fixed; of words those that the
-    module's ``START`` gives, or else the first."""
-    recorder = MiddleRecorder(getattr(space, "START", {}), lower)
-    space.space(FixedOr(recorder, fixed), blocks)
-    return recorder.found
-
-
 def searched_space(space: Any, fixed: Mapping[str, Any], blocks: Blocks) -> Mapping[str, Sequence[Any]]:
     """The same of what is searched: options that are not fixed."""
     found = recorded_space(space, fixed, blocks)
@@ -137,13 +103,6 @@ class Saving:
         if self.least is None:
             return True
         return all(self.of(size.most) >= self.least for size in self._sizes({k: [v] for k, v in options.items()}))
-
-    def middle(self, fixed: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The point in the middle of the search space, or, if that does not save enough, as far below it in its lists
-        of numbers as it must be."""
-        space, blocks = registry.search_space(self.name), self.shapes.blocks
-        points = [middle(space, fixed, blocks, lower) for lower in range(MOST_LOWER)]
-        return next((point for point in points if self.enough({**fixed, **point})), points[0])
 
     def check(self, options: Mapping[str, Any]) -> None:
         """InputError where nothing in the search space, with these options fixed, saves enough."""

@@ -67,7 +67,7 @@ class SearchStudy:
         self.name = study.name
         self.directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * (len(self.objectives) - 1)]
         self._study = optuna.create_study(directions=self.directions, sampler=self._sampler)
-        for point in first_points(config, study.variant, space, module.PAPER, self.saving.middle(self.fixed)):
+        for point in first_points(config, study.variant, space, module.PAPER):
             self._study.enqueue_trial(point)
         self._known = self._trained(rows)
         self._rows: dict[int, list[Row]] = {}

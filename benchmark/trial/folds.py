@@ -1,8 +1,7 @@
 """A trial's row, put together from the inner folds that it was trained on.
 
 Column ``folds`` keeps a list with an object for each of them: ``fold``, ``status``, and ``curve``, a point for every
-epoch (``NAMES``) on the held-out windows, from that on which is the ``first``: 1, or 0 where what a method begins with
-may be kept; what a row says of val is the mean over folds at its best epoch.
+epoch (``NAMES``) on the held-out windows; what a row says of val is the mean over folds at its best epoch.
 """
 
 import json
@@ -39,14 +38,9 @@ def as_point(found: Row) -> Point:
     return tuple(value if value is None else round(value, DIGITS) for value in values)  # type: ignore[return-value]
 
 
-def one_fold(fold: int, status: str, curve: Sequence[Point] = (), first: int = 1) -> str:
+def one_fold(fold: int, status: str, curve: Sequence[Point] = ()) -> str:
     """Column ``folds`` of a trial that was trained on one."""
-    return json.dumps([{"fold": fold, "status": status, "first": first, "curve": curve}])
-
-
-def first_epoch(found: Mapping[str, Any], row: Row) -> int:
-    """Of the curve of one of a row's folds."""
-    return int(found.get("first", min(1, row["epochs"])))  # earlier versions had none before the first
+    return json.dumps([{"fold": fold, "status": status, "curve": curve}])
 
 
 def folds_of(row: Row) -> dict[int, dict[str, Any]]:
@@ -83,8 +77,7 @@ def merged(earlier: Row | None, row: Row) -> dict[str, Any]:
     found |= {"status": status, "folds": json.dumps([*folds.values()]), "inner_folds": len(folds)}
     found |= dict.fromkeys(VAL)
     if status in ("done", "pruned"):
-        first = min(first_epoch(fold, found) for fold in folds.values())
-        found |= summary([fold["curve"] for fold in folds.values()], first)
+        found |= summary([fold["curve"] for fold in folds.values()], min(1, found["epochs"]))
         found["error"] = None
     return found
 
@@ -110,5 +103,5 @@ def only(row: Row, fold: int) -> dict[str, Any]:
     found = folds_of(row)[fold]
     kept = {**row, "status": found["status"], "folds": json.dumps([found]), "inner_folds": 1, **dict.fromkeys(VAL)}
     if found["status"] in ("done", "pruned"):
-        kept |= summary([found["curve"]], first_epoch(found, row))
+        kept |= summary([found["curve"]], min(1, row["epochs"]))
     return kept

@@ -27,7 +27,7 @@ SO_FAR = ("epoch", "steps", "windows", "loss", "training_seconds", "best", "best
 
 
 class Trial:
-    """Trains one method epoch by epoch and keeps its best epoch: 0 is what it begins with, where that is fitted.
+    """Trains one method epoch by epoch and keeps its best epoch.
 
     "Best" reads no label of the new modality in the default protocol: it is the highest balanced agreement with the
     teacher's pseudo-labels on the val pairs, then the lowest divergence from the teacher. References that read labels
@@ -61,8 +61,7 @@ class Trial:
         self.curve: list[folds.Point] = []
         self.diverged = False
         self.checkpoint = Checkpoint(task.config, spec)
-        self.first = 0 if self.method.begins_fitted or not self.n_epochs else 1
-        if self.first == 0:
+        if not self.n_epochs:
             self._judge()
 
     def _judge(self) -> dict[str, Any]:
@@ -157,7 +156,7 @@ class Trial:
         """Of a searched trial, the fold that it was trained on."""
         if self.spec.stage != "search":
             return {}
-        return {"inner_folds": 1, "folds": folds.one_fold(self.spec.inner, status, self.curve, self.first)}
+        return {"inner_folds": 1, "folds": folds.one_fold(self.spec.inner, status, self.curve)}
 
     def _extraction(self) -> dict[str, Any]:
         found = self.task.extraction()

@@ -10,7 +10,7 @@ import polars as pl
 from analysis.report.parts import Chart, Part, dashed, styled, tips
 from analysis.report.searched import chosen, of_fold, score_title, searched
 from analysis.run import Run
-from benchmark.trial.folds import NAMES, first_epoch, folds_of, score_of
+from benchmark.trial.folds import NAMES, folds_of, score_of
 
 NAME, TITLE, PLACE = "curves", "Learning curves", 100
 
@@ -43,14 +43,12 @@ def build(run: Run) -> Sequence[Part]:
 
 def curve(row: dict[str, Any]) -> list[dict[str, Any]]:
     """A point for each epoch of a trial's row, in %; none of one that has a single point."""
-    folds = folds_of(row).values()
-    curves = [fold["curve"] for fold in folds]
+    curves = [fold["curve"] for fold in folds_of(row).values()]
     epochs = min(map(len, curves), default=0)
-    first = min((first_epoch(fold, row) for fold in folds), default=1)
     points = []
     for k in range(epochs if epochs > 1 else 0):
         scores = [score_of(dict(zip(NAMES, curve[k], strict=True))) for curve in curves]
-        epoch = k + first
+        epoch = k + min(1, row["epochs"])
         score = 100 * math.fsum(scores) / len(scores)
         points.append({"label": row["label"], "epoch": epoch, "score": score, "kept": epoch == row["best_epoch"]})
     return points
