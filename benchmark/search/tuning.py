@@ -151,9 +151,8 @@ class StudiesSearcher(Searcher):
         """The folds in order, those together whose studies advance alike: as few as fill all slots twice, so that the
         last ones are not left with more slots than their rounds fill."""
         folds = sorted({study.study.fold for study in self.studies}.union(self.preparation.folds))
-        twice = sum(study.width for study in self.studies) // max(1, 2 * self.slots())
-        amount = max(1, min(len(folds), twice))
-        return [[int(fold) for fold in group] for group in np.array_split(folds, amount)]
+        wide_enough = sum(study.width for study in self.studies) // max(1, 2 * self.slots())
+        return [group.tolist() for group in np.array_split(folds, max(1, min(len(folds), wide_enough)))]
 
     def _training(self, study: SearchStudy, asked: Asked) -> Item:
         def tell(rows: Sequence[Mapping[str, Any]]) -> None:
