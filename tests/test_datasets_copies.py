@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.data import cache, registry
 from benchmark.data.__main__ import main as command
-from benchmark.data.leakage import copied, window_digests
+from benchmark.data.leakage import copied, moving, window_digests
 from benchmark.data.stress_predict import LABELS
 from benchmark.errors import InputError
 from tests import test_datasets_eegmat as eegmat
@@ -140,13 +140,15 @@ def test_only_windows_that_move_of_different_subjects_are_compared():
     signal[1, 1, 7] += 1
     signal[3] = signal[2]  # of one subject
     subject = np.array([0, 0, 0, 0, 1, 1, 2, 2])
-    digests = window_digests([signal, rng.standard_normal((8, 1, 50)).astype(np.float32)])
+    signals = [signal, rng.standard_normal((8, 1, 50)).astype(np.float32)]
+    moves = moving(signals)
+    assert moves.all(axis=0).tolist() == [False, True]
+    assert np.flatnonzero(~moves[:, 0]).tolist() == [0, 4]
+    digests = window_digests(signals)
     assert digests.shape == (8, 2)
-    assert digests[:, 0].tolist().count(0) == 2
-    assert not copied(digests, subject)
+    assert not copied(digests, moves, subject)
     signal[7], signal[5], signal[6] = signal[2], signal[1], signal[1]
-    digests[:, 0] = window_digests([signal])[:, 0]
-    assert sorted(copied(digests, subject)) == [(1, 5, 0), (3, 7, 0), (5, 6, 0)]
+    assert sorted(copied(window_digests(signals), moves, subject)) == [(1, 5, 0), (3, 7, 0), (5, 6, 0)]
 
 
 @pytest.mark.parametrize("like", [None, "wesad", "isruc", "fog"])

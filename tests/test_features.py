@@ -51,7 +51,7 @@ def people(counts: tuple[int, ...] = COUNTS, reverse: bool = False) -> PairedWin
         recording=np.full(n, "r"),
         start=np.arange(n, dtype=float),
         classes=("rest",),
-        content="noise",
+        content=dict.fromkeys(("ppg", "ecg"), ("noise",) * len(counts)),
     )
 
 

@@ -209,7 +209,7 @@ class PairedWindows:
     recording: np.ndarray  # (N,) strings
     start: np.ndarray  # float64 (N,), seconds
     classes: tuple[str, ...]
-    content: str  # changes whenever a subject's windows do, whatever other subjects there are
+    content: Mapping[str, tuple[str, ...]]  # by modality, of each subject's windows: changes whenever they do
 
     def __len__(self) -> int:
         return len(self.label)
@@ -233,12 +233,25 @@ class PairedWindows:
         """What a cache key says of one subject's windows of one modality: not of the role that they have in a run."""
         return {
             "dataset": self.dataset,
-            "content": self.content,
             "modality": modality,
             "subject": self.subjects[subject],
+            "content": self.content[modality][subject],
         }
 
     def windows_key(self, modality: str, indices: np.ndarray) -> dict[str, Any]:
         """What a cache key says of windows of several subjects."""
-        windows = {self.subjects[subject]: array_digest(own) for subject, own in self.by_subject(np.sort(indices))}
-        return {"dataset": self.dataset, "content": self.content, "modality": modality, "windows": windows}
+        windows = {
+            self.subjects[subject]: {"content": self.content[modality][subject], "own": array_digest(own)}
+            for subject, own in self.by_subject(np.sort(indices))
+        }
+        return {"dataset": self.dataset, "modality": modality, "windows": windows}
+
+    def labels_key(self, indices: np.ndarray) -> dict[str, Any]:
+        """What a cache key says of the labels of windows ``indices``."""
+        return {"classes": self.classes, "labels": array_digest(self.label[np.sort(indices)])}
+
+    def moments_key(self, indices: np.ndarray) -> dict[str, str]:
+        """What a cache key says of when windows ``indices`` were recorded."""
+        indices = np.sort(indices)
+        names = np.unique(self.recording[indices], return_inverse=True)[1]
+        return {"start": array_digest(self.start[indices]), "recording": array_digest(names)}

@@ -2,7 +2,8 @@
 
 An entry's key says everything that changes the windows, so a stale one is never read. It is there whole or not at all,
 so an interrupted run goes on where it stopped and several processes may fill one cache at once. One that is damaged is
-said and read from the recordings again.
+said and read from the recordings again. What is computed of windows goes by their own content, so that recordings which
+are copied to another place, and read again there, cost no more than that.
 """
 
 import os
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -20,17 +22,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.common.keys import digest, source_digest
+from benchmark.common.keys import array_digest, digest, source_digest
 from benchmark.common.machine import cores
 from benchmark.common.progress import Bar, Progress
 from benchmark.common.store import Entry, Rows, Store
 from benchmark.data.base import Dataset, PairedWindows, SubjectWindows, Windows
-from benchmark.data.leakage import copied, window_digests
+from benchmark.data.leakage import copied, moving, window_digests
 from benchmark.data.signals import preparation
 from benchmark.data.signals.spec import SignalSpec
 from benchmark.errors import InputError
 
-FORMAT = 3
+FORMAT = 4
 BATCH = 64  # windows that are handed to the store at once
 MEMORY_PER_READER = 1 << 30  # bytes; a night of ISRUC takes about half of it
 
@@ -59,17 +61,17 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
             )
     if old == new:
         raise InputError(f"old and new modality are both {old}; choose two of {', '.join(dataset.modalities)}")
-    store, subjects, content = Store(cache), tuple(dataset.subjects()), content_key(dataset)
-    same = {"what": "windows", "dataset": dataset.name, "content": content}
+    store, subjects = Store(cache), tuple(dataset.subjects())
+    same = {"what": "windows", "dataset": dataset.name, "source": source_key(dataset)}
     keys = [{**same, "subject": subject} for subject in subjects]
     entries = _entries(dataset, subjects, store, keys, progress)
     if not sum(entry.rows for entry in entries):
         raise InputError(f"data set {dataset.name} gives no windows; shorten data.seconds")
     subject = np.repeat(np.arange(len(entries), dtype=np.int64), [entry.rows for entry in entries])
     recording = np.concatenate([_text(_values(entry, "recording")) for entry in entries])
-    for copy in copies(
-        dataset, subjects, subject, recording, np.concatenate([_values(entry, "digest") for entry in entries])
-    ):
+    digests = [_values(entry, "digest") for entry in entries]
+    moves = np.concatenate([_values(entry, "moves") for entry in entries]).astype(bool)
+    for copy in copies(dataset, subjects, subject, recording, np.concatenate(digests), moves):
         raise InputError(copy)
     return PairedWindows(
         dataset=dataset.name,
@@ -81,11 +83,14 @@ def load(dataset: Dataset, old: str, new: str, cache: Path, progress: Progress |
         recording=recording,
         start=np.concatenate([_values(entry, "start") for entry in entries]),
         classes=tuple(dataset.classes),
-        content=content,
+        content={
+            modality: tuple(_content(dataset.spec(modality), found[:, column]) for found in digests)
+            for column, modality in enumerate(dataset.modalities)
+        },
     )
 
 
-def content_key(dataset: Dataset) -> str:
+def source_key(dataset: Dataset) -> str:
     """A digest of the data set's own key, the code that makes its windows, and the versions of its own libraries."""
     return digest(
         {
@@ -206,13 +211,19 @@ def check_windows(
 
 
 def copies(
-    dataset: Dataset, subjects: Sequence[str], subject: np.ndarray, recording: np.ndarray, digests: np.ndarray
+    dataset: Dataset,
+    subjects: Sequence[str],
+    subject: np.ndarray,
+    recording: np.ndarray,
+    digests: np.ndarray,
+    moves: np.ndarray,
 ) -> Iterator[str]:
     """A line for each two subjects who have a recording in common.
 
-    Of N windows: ``subject`` (N,) indexes ``subjects``, ``recording`` (N,) names, ``digests`` (N, modalities).
+    Of N windows: ``subject`` (N,) indexes ``subjects``, ``recording`` (N,) names, ``digests`` and ``moves`` (N,
+    modalities).
     """
-    for one, other, modality in copied(digests, subject):
+    for one, other, modality in copied(digests, moves, subject):
         first, second = subjects[subject[one]], subjects[subject[other]]
         apart = f"move the files of one of them out of {getattr(dataset, 'root', 'the folder')}"
         if "exclude" in type(dataset.options).model_fields:
@@ -224,13 +235,20 @@ def copies(
         )
 
 
+def _content(spec: SignalSpec, digests: np.ndarray) -> str:
+    """Of one subject's windows of a modality, by their digests (n,): what it is that is computed of."""
+    return digest({"signal": asdict(spec), "windows": array_digest(digests)})
+
+
 def _write(windows: SubjectWindows, modalities: Sequence[str], store: Store, key: Mapping[str, str]) -> None:
+    signals = [windows.signals[modality] for modality in modalities]
     arrays = {
         **windows.signals,
         "label": windows.label.astype(np.int64),
         "start": windows.start.astype(np.float64),
         "recording": _codes(windows.recording),
-        "digest": window_digests([windows.signals[modality] for modality in modalities]),
+        "digest": window_digests(signals),
+        "moves": moving(signals).astype(np.uint8),
     }
     with store.writer(key) as writer:
         for begin in range(0, max(1, len(windows.label)), BATCH):  # a subject without windows has an entry, too

@@ -16,7 +16,7 @@ from benchmark.common.terminal import aligned
 from benchmark.config.schema import DataOptions
 from benchmark.data import cache, registry
 from benchmark.data.base import Dataset, SubjectWindows
-from benchmark.data.leakage import Moments, window_digests
+from benchmark.data.leakage import Moments, moving, window_digests
 from benchmark.data.splits import PARTS, Split, make_splits
 from benchmark.errors import InputError
 
@@ -31,6 +31,7 @@ class SubjectReport:
     subject: str
     windows: SubjectWindows = NONE  # without signals
     digests: np.ndarray | None = None  # int64 (n, modalities)
+    moves: np.ndarray | None = None  # bool (n, modalities)
     recordings: int = 0
     seconds: float = 0.0  # from the first window's start to the last one's end, over recordings
     pauses: int = 0  # places where the next window starts more than a stride later
@@ -98,7 +99,8 @@ def inspect(options: DataOptions, seed: int, progress: bool = False) -> Report:
     if len(label):
         recording = np.concatenate([one.windows.recording for one in subjects])
         digests = np.concatenate([one.digests for one in subjects if one.digests is not None])
-        report.copies = [*cache.copies(dataset, names, subject, recording, digests)]
+        moves = np.concatenate([one.moves for one in subjects if one.moves is not None])
+        report.copies = [*cache.copies(dataset, names, subject, recording, digests, moves)]
         start = np.concatenate([one.windows.start for one in subjects])
         moments = Moments(recording, start, specs[dataset.modalities[0]].seconds)
         try:
@@ -110,8 +112,8 @@ def inspect(options: DataOptions, seed: int, progress: bool = False) -> Report:
 
 def _subject(dataset: Dataset, name: str, windows: SubjectWindows, raw: SubjectWindows) -> SubjectReport:
     # The signals were checked and are not needed again.
-    digests = window_digests([windows.signals[modality] for modality in dataset.modalities])
-    report = SubjectReport(name, replace(windows, signals={}), digests)
+    signals = [windows.signals[modality] for modality in dataset.modalities]
+    report = SubjectReport(name, replace(windows, signals={}), window_digests(signals), moving(signals))
     for recording in dict.fromkeys(windows.recording.tolist()):
         start = np.sort(windows.start[windows.recording == recording])
         report.recordings += 1

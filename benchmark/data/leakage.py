@@ -138,26 +138,30 @@ def _closest(part_of: np.ndarray, line: Timeline) -> tuple[float, tuple[int, int
 
 
 def window_digests(signals: Sequence[np.ndarray]) -> np.ndarray:
-    """64 bits of each window's content by signal (n, C, T): int64 (n, signals), 0 where all its channels are flat."""
+    """64 bits of each window's content by signal (n, C, T): int64 (n, signals)."""
     found = np.zeros((len(signals[0]), len(signals)), np.int64)
     for column, signal in enumerate(signals):
         for row, window in enumerate(signal):
-            if (window != window[:, :1]).any():
-                digest = hashlib.blake2b(np.ascontiguousarray(window).data, digest_size=found.itemsize)
-                found[row, column] = int.from_bytes(digest.digest(), "little", signed=True)
+            digest = hashlib.blake2b(np.ascontiguousarray(window).data, digest_size=found.itemsize)
+            found[row, column] = int.from_bytes(digest.digest(), "little", signed=True)
     return found
 
 
-def copied(digests: np.ndarray, subject: np.ndarray) -> list[tuple[int, int, int]]:
+def moving(signals: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether any channel of a window is not flat, by signal (n, C, T): bool (n, signals)."""
+    return np.array([[(window != window[:, :1]).any() for window in signal] for signal in signals], dtype=bool).T
+
+
+def copied(digests: np.ndarray, moves: np.ndarray, subject: np.ndarray) -> list[tuple[int, int, int]]:
     """Windows of two subjects that are equal in a signal, as (window, other window, signal): the first of each two.
 
-    ``digests`` (N, signals) from ``window_digests``; flat windows are equal to none.
+    ``digests`` (N, signals) from ``window_digests``, ``moves`` from ``moving``; flat windows are equal to none.
     """
     found: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for column, digest in enumerate(digests.T):
-        order = np.argsort(digest, kind="stable")
+    for column, (digest, moved) in enumerate(zip(digests.T, moves.T, strict=True)):
+        order = np.flatnonzero(moved)[np.argsort(digest[moved], kind="stable")]
         one, other = order[:-1], order[1:]
-        equal = (digest[one] == digest[other]) & (digest[one] != 0) & (subject[one] != subject[other])
+        equal = (digest[one] == digest[other]) & (subject[one] != subject[other])
         for pair in sorted(zip(one[equal].tolist(), other[equal].tolist(), strict=True)):
             first, second = subject[[*pair]].tolist()
             found.setdefault((first, second), (*pair, column))

@@ -147,6 +147,7 @@ def kept_teacher(config: Config, data: PairedWindows, split: Split, encoder: Enc
         "preset": encoder.preset,
         "weights": encoder.fingerprint(),
         **data.windows_key(encoder.signal.modality, split.train),
+        **data.labels_key(split.train),
         "options": config.teacher.model_dump(),
         "features": config.features.model_dump(),
         "seed": config.seed,
@@ -157,11 +158,14 @@ def kept_teacher(config: Config, data: PairedWindows, split: Split, encoder: Enc
 
 def kept_head(config: Config, data: PairedWindows, split: Split, encoder: Encoder, calibration: str) -> Kept:
     """A head on features of the teacher's encoder that are standardised within each wearer."""
+    wearers = np.unique(data.subject[split.train])
     key = {
         "what": "head",
         "weights": encoder.fingerprint(),
-        "subjects": [data.subject_key(encoder.signal.modality, one) for one in np.unique(data.subject[split.train])],
+        "subjects": [data.subject_key(encoder.signal.modality, one) for one in wearers],
+        **data.moments_key(np.flatnonzero(np.isin(data.subject, wearers))),
         **data.windows_key(encoder.signal.modality, split.train),
+        **data.labels_key(split.train),
         "calibration": {"kind": calibration, **config.wearer.model_dump()},
         "options": config.teacher.model_dump(),
         "features": config.features.model_dump(),
