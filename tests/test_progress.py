@@ -9,12 +9,14 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from benchmark.cluster import progress as cluster_progress
 from benchmark.cluster.session import session
-from benchmark.cluster.tasks import Job, run_jobs
-from benchmark.common.progress import Bar
+from benchmark.cluster.tasks import Job, call, run_jobs
+from benchmark.common.progress import Bar, Progress
 from benchmark.common.terminal import exit_code
 from benchmark.config.cluster import LocalCluster
 from benchmark.errors import InputError, Notice
@@ -127,3 +129,29 @@ def test_what_workers_notice_reaches_the_user_once_also_of_one_that_fails(capsys
     ]
     assert said[-1] == "error: S3 cannot be read"
     assert [line for line in said if line.startswith("files 2/2 in ")]
+
+
+class Heard:
+    """A ``StatusActor`` of this process."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, str] = {}
+        say, done = mock.Mock(), mock.Mock()
+        say.remote, done.remote = self.said.__setitem__, self.said.pop
+        self.say, self.done, self.notice = say, done, mock.Mock()
+
+
+def test_what_a_job_leaves_open_says_nothing_in_its_name(monkeypatch: pytest.MonkeyPatch):
+    """Features that a teacher's job opened are read by trials afterwards, in the same process."""
+    monkeypatch.setattr(cluster_progress.ray, "get", lambda given: given)
+    status = Heard()
+
+    def leaves(progress: Progress) -> Progress:
+        progress(3, 4, "pooled of S1")
+        assert status.said == {"teacher": "pooled of S1 75 %"}
+        return progress
+
+    left = call(Job("teacher", leaves, ()), status)
+    assert not status.said
+    left(4, 4, "pooled of S2")
+    assert not status.said

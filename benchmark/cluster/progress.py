@@ -1,6 +1,8 @@
 """Progress of work that runs in other processes: an actor that hears of it, until the driver asks."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -53,15 +55,22 @@ class Listener:
         return said
 
 
-def reporter(status: Any, who: str) -> Progress:
-    """A ``Progress`` that reports to a ``StatusActor``, at most once a percent."""
-    last = ""
+@contextmanager
+def reporting(status: Any, who: str) -> Iterator[Progress]:
+    """A ``Progress`` that reports to a ``StatusActor``, at most once a percent, and to nobody once the block has ended:
+    what the work leaves open for others keeps it."""
+    last, over = "", False
 
     def report(done: int, total: int, text: str) -> None:
         nonlocal last
         words = f"{text} {100 * done // max(1, total)} %"
-        if words != last:
+        if words != last and not over:
             last = words
             status.say.remote(who, words)
 
-    return report
+    status.say.remote(who, "")
+    try:
+        yield report
+    finally:
+        over = True
+        ray.get(status.done.remote(who))  # what was said has been heard, too

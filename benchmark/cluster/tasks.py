@@ -8,7 +8,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from benchmark.cluster.progress import Listener, reporter
+from benchmark.cluster.progress import Listener, reporting
 from benchmark.cluster.resources import trial_bundles
 from benchmark.common import mishaps
 from benchmark.common.progress import Bar, notices
@@ -29,12 +29,8 @@ class Job:
 
 def call(job: Job, status: Any) -> Any:
     """In the process that does it: what the job gives; a ``StatusActor`` hears of it."""
-    status.say.remote(job.name, "")
-    try:
-        with notices(status.notice.remote):
-            return job.function(*job.arguments, progress=reporter(status, job.name))
-    finally:
-        ray.get(status.done.remote(job.name))  # what it said has been heard, too
+    with reporting(status, job.name) as progress, notices(status.notice.remote):
+        return job.function(*job.arguments, progress=progress)
 
 
 def run_jobs(
