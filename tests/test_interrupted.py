@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conftest import LIGHT
 
@@ -100,3 +101,40 @@ def test_a_signal_ends_a_run_as_ctrl_c_does_whatever_it_is_at(tmp_path: Path):
                 break
             time.sleep(0.1)
         assert not left, f"{phase}: {[process.cmdline() for process in left]}"
+
+
+FORKING = """
+import os, signal, sys
+from benchmark.cluster.session import session
+from benchmark.common.terminal import exit_code
+from benchmark.config.cluster import LocalCluster
+
+sent = []
+
+def hook():
+    if not sent:
+        sent.append(os.kill(os.getpid(), int(sys.argv[1])))
+
+def command():
+    os.register_at_fork(after_in_parent=hook)
+    with session(LocalCluster(cpus=1)):
+        print("it went on")
+
+sys.exit(exit_code(command))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_while_ray_forks_is_not_lost(number: int):
+    """An exception in a hook of a fork is printed and forgotten, and a lock that the hook lets go of stays locked."""
+    mark = uuid.uuid4().hex
+    command = [sys.executable, "-c", FORKING, str(number)]
+    given = {"env": {**os.environ, MARK: mark}, "capture_output": True, "text": True, "timeout": 180}
+    ended = subprocess.run(command, **given)
+    assert (ended.returncode, ended.stdout) == (128 + number, ""), ended.stderr
+    assert ended.stderr.splitlines() == ["", "Stopped."]
+    for _ in range(50):
+        if not (left := processes(mark)):
+            break
+        time.sleep(0.1)
+    assert not left, [process.cmdline() for process in left]

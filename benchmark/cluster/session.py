@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._private import utils as ray_utils
 
 from benchmark.cluster.exchange import exchanging
 from benchmark.cluster.nodes import find
@@ -20,6 +21,7 @@ from benchmark.cluster.travel import runtime_env
 from benchmark.config.cluster import ClusterOptions, ExistingCluster, LocalCluster
 from benchmark.errors import InputError
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # seconds are results: not behind everything else on the machine
@@ -65,13 +67,16 @@ def joined(options: ClusterOptions) -> Iterator[Sequence[Node]]:
             "include_dashboard": False,
             "object_store_memory": options.object_store_mb * 2**20,
         }
+    local = asked["address"] == "local"
     try:
-        with _starting(), _loopback() if asked["address"] == "local" else nullcontext():
+        with _starting(local) as came, _loopback() if local else nullcontext():
             ray.init(**asked, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        what = f"cluster={options.name}: Ray could not be {'started' if asked['address'] == 'local' else 'joined'}"
+        what = f"cluster={options.name}: Ray could not be {'started' if local else 'joined'}"
         raise InputError(f"{what} ({' '.join(str(error).split())[:300]}); docs/cluster.md says what it needs") from None
     try:
+        for number in came:
+            signal.raise_signal(number)
         for name, level in (("ray.tune", logging.CRITICAL), ("ray.train", logging.ERROR), ("ray", logging.ERROR)):
             logging.getLogger(name).setLevel(level)  # why a trial failed stands in its row
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -102,22 +107,35 @@ os.register_at_fork(after_in_child=_leave_group)
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
+def _starting(forks: bool) -> Iterator[list[int]]:
     """Signals are left to the run, which shuts Ray down: those to its process group (of a terminal that is closed, of
     ``timeout``) do not reach Ray's processes, and SIGTERM, which Ray answers in Python while it starts and in C++ from
-    then on, goes to the handler that was there before."""
+    then on, goes to the handler that was there before.
+
+    Where processes are forked, the first signal is kept, for whoever comes after: what a handler raises in a hook of a
+    fork is printed and forgotten, and the lock that the hook was to let go of stays locked.
+    """
     global _starts
-    handler = signal.getsignal(signal.SIGTERM)
+    came, before = list[int](), {number: signal.getsignal(number) for number in ENDINGS}
+
+    def keep(number: int, frame: Any) -> None:
+        handler = before[signal.Signals(number)]
+        if came and callable(handler):
+            handler(number, frame)
+        came.append(number)
+
+    ray_utils.set_sigterm_handler, rays = lambda handler: None, ray_utils.set_sigterm_handler
+    for number, handler in before.items():
+        if forks and handler is not signal.SIG_IGN:
+            signal.signal(number, keep)
     _starts = True
     try:
-        yield
-    except SystemExit:
-        signal.signal(signal.SIGTERM, handler)
-        signal.raise_signal(signal.SIGTERM)
-        raise
+        yield came
     finally:
         _starts = False
-        signal.signal(signal.SIGTERM, handler)
+        ray_utils.set_sigterm_handler = rays
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _shut_down() -> None:
