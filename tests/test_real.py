@@ -11,6 +11,7 @@ from benchmark.perf import real
 from benchmark.registry import configure
 from tests.test_analysis import finished
 
+ROOT = Path(__file__).parents[1]
 FOLDERS = ("eegmat", "stress_predict", "troika")
 
 
@@ -39,6 +40,7 @@ def test_it_runs_what_is_asked_for_goes_on_with_what_was_begun_and_writes_all_ta
 
     given = [str(recordings(tmp_path / "data")), "--directions", "eegmat_eeg2ecg", "troika_ppg2ecg"]
     given += ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out"), "search.trials=3"]
+    given += [f"cache={tmp_path}"]
     for _ in range(2):
         assert real.main(given, run=run) == 0
         assert "3 minutes" in (tmp_path / "out/summary.md").read_text().splitlines()[-1]
@@ -49,7 +51,9 @@ def test_it_runs_what_is_asked_for_goes_on_with_what_was_begun_and_writes_all_ta
         for name in real.TABLES:
             published = (tmp_path / "out" / folder / f"{name}.md").read_bytes()
             assert published == (tmp_path / "results" / folder / "tables" / f"{name}.md").read_bytes()
-    assert str(tmp_path) not in (tmp_path / "out/summary.md").read_text()
+    said = (tmp_path / "out/summary.md").read_text()
+    assert "search.trials=3`" in said
+    assert str(tmp_path) not in said
     capsys.readouterr()
 
 
@@ -89,3 +93,11 @@ def test_a_run_that_fails_ends_it_with_the_same_code(tmp_path: Path, monkeypatch
 def test_what_is_not_there_is_said_before_anything_runs(tmp_path: Path, capsys, words, said):
     assert real.main([str(tmp_path), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_readmes_table_is_the_one_that_the_command_wrote():
+    page, found = (ROOT / "README.md").read_text(), (ROOT / "docs/results/real/summary.md").read_text()
+    shown = page.split("<!-- docs/results/real/summary.md -->\n")[1].split("<!-- end of the table -->\n")[0]
+    assert shown.splitlines() == [line for line in found.splitlines() if line.startswith("|")]
+    for direction in real.DIRECTIONS:
+        assert f"| {direction} " in shown.splitlines()[0]

@@ -20,6 +20,7 @@ from benchmark.common.files import write_bytes
 from benchmark.common.machine import cores
 from benchmark.common.terminal import exit_code
 from benchmark.errors import InputError
+from benchmark.perf.ablation import shown_words
 
 LONGER = ("kd_logits.epochs=10", "kd_decoupled.epochs=10")
 DIRECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -128,7 +129,7 @@ def _main(arguments: Sequence[str], run: Callable[[Sequence[str]], None]) -> int
     folders = [given.results / direction for direction in given.directions]
     spent = [minutes(folder) for folder in folders]
     each = ", ".join(f"{folder.name} {value:.0f}" for folder, value in zip(folders, spent, strict=True))
-    words = " ".join(["python -m benchmark.perf.real /path/to/recordings", *given.words])
+    words = " ".join(["python -m benchmark.perf.real /path/to/recordings", *shown_words(given.words)])
     said = f"`{words}`, {date.today()}, {sum(spent):.0f} minutes on {cores()} cores ({each})."
     print(publish(folders, given.out, said))
     return 0
