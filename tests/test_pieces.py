@@ -123,7 +123,10 @@ def ended_in(error: object = None, file: str | None = None) -> Exception:
     board = Board({}, {}, slots=lambda: 1, pieces=1)
     watcher = Watcher(configure([]), searcher, "simulated", None, board, SimpleNamespace(read=str))
     trial = SimpleNamespace(
-        trial_id="0", config={"piece": "ecg of S2, fold 0"}, last_result={WRONG: error, "rows": []}, error_file=file
+        trial_id="0",
+        config={"piece": "ecg of S2, fold 0", "workers": 1},
+        last_result={WRONG: error, "rows": []},
+        error_file=file,
     )
     watcher.on_trial_start(0, [], trial)
     with pytest.raises(_Ended) as found:

@@ -24,6 +24,7 @@ class Standing:
     total: int
     done: int = 0
     running: int = 0
+    slots: int = 0
     failed: int = 0
     best: float | None = None
 
@@ -63,29 +64,35 @@ class Board:
         self._at = at
         self._show()
 
-    def started(self, name: str) -> None:
-        """A training of a method, or a piece of the preparation, has got a slot."""
+    def started(self, name: str, workers: int = 1) -> None:
+        """A training of a method, or a piece of the preparation, has got a slot for each of its workers."""
         if name != PREPARED and self._begin is None:
             self._begin = time.monotonic()
             self._open("trials", self.total, self.done)
         self._of(name).running += 1
+        self._of(name).slots += workers
         self._show()
 
-    def ended(self, name: str, failed: bool = False, score: float | None = None, trials: int = 1) -> None:
-        """A slot is free again: so many trials that were trained together have ended."""
-        one = self._of(name)
-        one.running = max(0, one.running - 1)
+    def ended(
+        self, name: str, failed: bool = False, score: float | None = None, trials: int = 1, workers: int = 1
+    ) -> None:
+        """Slots are free again: so many trials that were trained together have ended."""
+        one = self._free(name, workers)
         one.done += trials
         one.failed += trials if failed else 0
         if score is not None:
             one.best = score if one.best is None else max(one.best, score)
         self._show()
 
-    def lost(self, name: str) -> None:
-        """A slot is free again without a word of what ran there."""
-        one = self._of(name)
-        one.running = max(0, one.running - 1)
+    def lost(self, name: str, workers: int = 1) -> None:
+        """Slots are free again without a word of what ran there."""
+        self._free(name, workers)
         self._show()
+
+    def _free(self, name: str, workers: int) -> Standing:
+        one = self._of(name)
+        one.running, one.slots = max(0, one.running - 1), max(0, one.slots - workers)
+        return one
 
     def settle(self) -> None:
         """There is nothing more to do: what failed was sent to no further fold."""
@@ -95,7 +102,7 @@ class Board:
 
     def pace(self) -> str:
         """``2 of 2 slots, 31 a minute, 9 min left``."""
-        busy = sum(one.running for one in [self.preparation, *self.methods.values()])
+        busy = sum(one.slots for one in [self.preparation, *self.methods.values()])
         since, seconds = self.done - self._before, time.monotonic() - (self._begin or 0.0)
         said = f"{busy} of {self.slots()} slots"
         if since:

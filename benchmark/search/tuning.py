@@ -228,7 +228,7 @@ class Watcher(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._started.add(trial.trial_id)
-        self.board.started(self._of(trial))
+        self.board.started(self._of(trial), trial.config["workers"])
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         for notice in result["notices"]:
@@ -239,27 +239,27 @@ class Watcher(tune.Callback):
                     self.recorder.curve(row, loss)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        rows = trial.last_result.get("rows", [])
+        rows, workers = trial.last_result.get("rows", []), trial.config["workers"]
         if "piece" in trial.config:
             if (wrong := trial.last_result.pop(WRONG)) is not None:
                 raise _Ended(mishap_of(trial.config["piece"], wrong.__notes__[-1]) or wrong)
             self.board.preparing(self.listener.read())
-            self.board.ended(PREPARED)
+            self.board.ended(PREPARED, workers=workers)
             return
         if "final" in trial.config:
             predictions = trial.last_result.pop(PREDICTIONS)  # Tune keeps what it was told of every trial
             self._record(rows[0], predictions)
-            self.board.ended(TESTED, rows[0]["status"] != "done")
+            self.board.ended(TESTED, rows[0]["status"] != "done", workers=workers)
             return
         for row in rows:
             self._record(merged(self.recorder.rows.get(row["trial_id"]), row))
         scores = [score_of(row) for row in rows if row["status"] in ("done", "pruned")]
-        self.board.ended(self._of(trial), not scores, max(scores, default=None), len(rows))
+        self.board.ended(self._of(trial), not scores, max(scores, default=None), len(rows), workers)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if self.searcher.takes_up(trial.trial_id):
             if trial.trial_id in self._started:  # else its actor died while it was made ready
-                self.board.lost(self._of(trial))
+                self.board.lost(self._of(trial), trial.config["workers"])
             return
         file = trial.error_file
         error = Path(file).read_text() if file and Path(file).exists() else "the trial ended without a word"
@@ -269,7 +269,7 @@ class Watcher(tune.Callback):
         for spec in specs:
             row = failed_row(self.config, spec, self.dataset, error)
             self._record(merged(self.recorder.rows.get(spec.trial_id), row) if spec.stage == "search" else row)
-        self.board.ended(self._of(trial), failed=True, trials=len(specs))
+        self.board.ended(self._of(trial), failed=True, trials=len(specs), workers=trial.config["workers"])
 
     def _specs(self, config: Mapping[str, Any]) -> list[Spec]:
         final = finals.spec_in(config)
