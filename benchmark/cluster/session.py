@@ -18,10 +18,10 @@ from benchmark.cluster.exchange import exchanging
 from benchmark.cluster.nodes import find
 from benchmark.cluster.resources import Node, check_room
 from benchmark.cluster.travel import runtime_env
+from benchmark.common.terminal import ENDINGS
 from benchmark.config.cluster import ClusterOptions, ExistingCluster, LocalCluster
 from benchmark.errors import InputError
 
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # seconds are results: not behind everything else on the machine
@@ -116,7 +116,7 @@ def _starting(forks: bool) -> Iterator[list[int]]:
     fork is printed and forgotten, and the lock that the hook was to let go of stays locked.
     """
     global _starts
-    came, before = list[int](), {number: signal.getsignal(number) for number in ENDINGS}
+    came, before = list[int](), {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDINGS)}
 
     def keep(number: int, frame: Any) -> None:
         handler = before[signal.Signals(number)]
