@@ -2,6 +2,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: several workers share the cores
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread() -> None:
     """As a run has, whatever the environment says and tests of other files did."""
     use_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_bar_goes_on() -> Iterator[None]:
+    """A bar that a test leaves open says its line every 30 s, in whatever test is on then."""
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"], "a bar was not closed"
 
 
 @pytest.fixture(scope="session")

@@ -51,11 +51,11 @@ def test_elsewhere_a_line_says_the_same(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_each_worker_of_a_trial_has_a_slot() -> None:
-    board = Board({"kd_logits": 3}, {}, slots=lambda: 4)
-    for _ in range(2):
-        board.started("kd_logits", workers=2)
-    assert (board.methods["kd_logits"].running, board.pace()) == (2, "4 of 4 slots")
-    board.lost("kd_logits", workers=2)
-    assert board.pace() == "2 of 4 slots"
-    board.ended("kd_logits", workers=2)
-    assert board.pace().startswith("0 of 4 slots")
+    with Board({"kd_logits": 3}, {}, slots=lambda: 4) as board:
+        for _ in range(2):
+            board.started("kd_logits", workers=2)
+        assert (board.methods["kd_logits"].running, board.pace()) == (2, "4 of 4 slots")
+        board.lost("kd_logits", workers=2)
+        assert board.pace() == "2 of 4 slots"
+        board.ended("kd_logits", workers=2)
+        assert board.pace().startswith("0 of 4 slots")
