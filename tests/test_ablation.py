@@ -42,6 +42,16 @@ def test_each_variant_is_trained_for_its_epochs_without_choosing_one(small, monk
     assert all(0 <= row["test_balanced_accuracy"] <= 1 for row in rows)
 
 
+def test_rows_are_in_order_whichever_job_ends_first():
+    rows = [
+        {"fold": fold, "calibration": kind, "n": n} for fold in (1, 0) for kind in ("wearer", "none") for n in (0, 1)
+    ]
+    found = ablation.in_order(rows, ["none", "wearer"])
+    assert [tuple(row.values()) for row in found] == [
+        (fold, kind, n) for fold in (0, 1) for kind in ("none", "wearer") for n in (0, 1)
+    ]
+
+
 def test_the_page_has_means_over_places_of_means_over_folds(small):
     rng = np.random.default_rng(0)
     names = {"calibration": "none", "method": "bridge", "objective": "decision", "added": ""}

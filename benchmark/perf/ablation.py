@@ -116,6 +116,11 @@ def judge(
     return rows
 
 
+def in_order(rows: Sequence[dict[str, Any]], calibrations: Sequence[str]) -> list[dict[str, Any]]:
+    """By fold and calibration, whichever was over first."""
+    return sorted(rows, key=lambda row: (row["fold"], calibrations.index(row["calibration"])))
+
+
 def summary(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Means over folds of each place; then their mean, deviation and best over places."""
     by = ["calibration", "method", "objective", "added"]
@@ -181,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for kind in given.calibrations
         ]
         run_jobs(jobs, config.cluster, "ablation", lambda _, found: rows.extend(found))
-    rows.sort(key=lambda row: row["fold"])
+    rows = in_order(rows, given.calibrations)
     found = summary(rows)
     given.out.mkdir(parents=True, exist_ok=True)
     name = f"ablation-{config.name}"

@@ -95,13 +95,15 @@ def draw(config: Config, found: pl.DataFrame) -> Figure:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     given = [*sorted(found["minutes"].drop_nulls().unique()), None]
-    for method in METHODS:
+    for beside, method in zip((-0.06, 0.0, 0.06), METHODS, strict=True):  # so that no bar lies on another's
         mine, color = found.filter(pl.col("method") == method), COLORS[method]
         wearer = {row["minutes"]: row for row in mine.filter(pl.col("calibration") == "wearer").to_dicts()}
         scores = [100 * wearer[one]["accuracy"] for one in given]
         spread = [100 * (wearer[one]["accuracy_sd"] or 0) for one in given]
         name = registry.get(method).label
-        axes.errorbar(range(len(given)), scores, spread, color=color, marker="o", capsize=3, label=name)
+        axes.errorbar(
+            [k + beside for k in range(len(given))], scores, spread, color=color, marker="o", capsize=3, label=name
+        )
         plain = 100 * mine.filter(pl.col("calibration") == "none")["accuracy"].item()
         axes.axhline(plain, color=color, linestyle="--", linewidth=1)
     axes.set_xticks(range(len(given)), ["all" if one is None else f"{one:g}" for one in given])
