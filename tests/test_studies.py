@@ -367,6 +367,35 @@ def test_one_trial_waits_beside_those_there_is_room_for():
     assert searcher.suggest("d")["number"] == 3
 
 
+def test_what_fits_no_free_slot_does_not_wait_beside_trials_of_another_size():
+    """Tune keeps no actor while a trial waits that cannot have it: each of the larger ones would start its own."""
+    large, small = study(of=Study("bridge", 0, 8, workers=2)), study(of=Study("bridge", 0, 8))
+    searcher, running = StudiesSearcher([large, small], lambda: 2), {}
+
+    def ask(name: str) -> tuple[int, int] | None:
+        if (config := searcher.suggest(name)) is None:
+            return None
+        running[name] = asked_of(config)
+        return config["workers"], config["number"]
+
+    def end(name: str) -> None:
+        searcher.on_trial_complete(name, {"rows": rows_of(running.pop(name))})
+
+    assert [ask(name) for name in "abc"] == [(2, 0), (2, 1), (2, 2)]
+    end("a")
+    assert ask("d") == (2, 3)
+    for name in "bc":
+        end(name)
+        assert ask("e") is None  # a round has ended only with its last trial, and what is small has no room
+    end("d")
+    assert [ask(name) for name in "efg"] == [(2, 4), (2, 5), (2, 6)]
+    end("e")
+    assert ask("h") == (2, 7)
+    for name in "fgh":
+        end(name)
+    assert [ask(name) for name in "ijk"] == [(1, 0), (1, 1), (1, 2)]
+
+
 class Kept:
     """A recorder's rows, in memory."""
 

@@ -1,17 +1,23 @@
 """What make utilisation measures is measured: a few trials that wait, and a sweep of tiny ones."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from ray import tune
 
+from benchmark.cluster.session import session
+from benchmark.cluster.slots import Slots
+from benchmark.config.cluster import LocalCluster
 from benchmark.perf import utilisation, waiting
-from benchmark.perf.utilisation import main, measure
-from benchmark.perf.waiting import fraction, length
+from benchmark.perf.utilisation import WORDS, Book, main, measure
+from benchmark.perf.waiting import WaitingTrial, fraction, length
 from benchmark.registry import configure
 from benchmark.search.schedulers import StudyScheduler
+from benchmark.search.tuning import StudiesSearcher, fit
 
 
 def test_lengths_are_seeded_and_between_the_bounds() -> None:
@@ -56,6 +62,23 @@ def test_actors_that_take_long_to_start_are_kept_beside_trials_that_do_not() -> 
     assert found["trials"] == 80
     assert found["actors"] == 2
     assert found["busy"] > 0.5
+
+
+@pytest.mark.timeout(300)
+def test_trials_that_take_both_slots_share_an_actor_beside_a_study_of_small_ones(tmp_path: Path) -> None:
+    config, book = configure(WORDS), Book()
+    small, large = utilisation.studies(config, 2, 8)
+    large.study = replace(large.study, fold=0, workers=2)
+    (starts := tmp_path / "starts").mkdir()
+    with session(LocalCluster(cpus=2, cpus_per_trial=1)):
+        trainable = tune.with_resources(
+            tune.with_parameters(WaitingTrial, scale=0.02, starts=str(starts)),
+            lambda asked: tune.PlacementGroupFactory([{"CPU": 1}] * asked["workers"]),
+        )
+        searcher = StudiesSearcher([small, large], Slots(config.cluster))
+        fit(trainable, searcher, [book], config.search, tmp_path / "ray")
+    assert len(book.ended) == 16
+    assert len([*starts.iterdir()]) <= 4  # one for the large ones, two for the others; and one that is late
 
 
 class Waits:

@@ -14,3 +14,8 @@ class Item:
     tell: Callable[[Sequence[Mapping[str, Any]]], None]
     fail: Callable[[], None]
     again: Callable[[], None]
+
+    @property
+    def workers(self) -> int:
+        """Slots that it takes."""
+        return int(self.config["workers"])

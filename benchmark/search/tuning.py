@@ -70,9 +70,9 @@ class StudiesSearcher(Searcher):
     experiment.
 
     Final trials fill the slots that studies leave free. There are never more trials than ``slots``, what there is room
-    for now, and one that waits. What was lost with its process or node is asked for again, ``retries`` times. (Tune's
-    own ``max_failures`` tries again only what was running: where an actor dies while it is made ready for a trial, the
-    trial has failed.)
+    for now, and one that waits, which takes as many as one that runs where none is free. What was lost with its process
+    or node is asked for again, ``retries`` times. (Tune's own ``max_failures`` tries again only what was running: where
+    an actor dies while it is made ready for a trial, the trial has failed.)
     """
 
     def __init__(
@@ -172,6 +172,10 @@ class StudiesSearcher(Searcher):
         found, self._next = self._next or self._ask(), None
         if found is None:  # what runs may be lost, and is then asked for again
             return Searcher.FINISHED if self.over else None
+        taken = [one.workers for one in self.running.values()]
+        if taken and sum(taken) >= self.slots() and found.workers not in taken:
+            found.again()  # while it waited for room, Tune would end the actor of each trial of another size
+            return None
         self.running[trial_id] = found
         return found.config
 
