@@ -52,7 +52,7 @@ gpu: setup ## on a machine with a GPU: the tests marked gpu, and what perf measu
 perf-rows: setup ## time tables, figures and report of a million trials, beside pandas; two minutes
 	@$(BIN)/python -m benchmark.perf.rows
 
-real: setup ## all six real directions in one table, from the recordings in DATA; resumable; some two hours on two cores
+real: setup ## all six real directions in one table, from the recordings in DATA; resumable; 70 minutes on two quick cores
 	@$(BIN)/python -m benchmark.perf.real $(DATA) $(ARGS)
 
 utilisation: setup ## how full a search keeps 1 to 64 slots, with trials that only wait; half an hour
