@@ -13,7 +13,8 @@ from benchmark.search.actor import WRONG
 from benchmark.search.board import PREPARED, Board
 from benchmark.search.finals import FinalTrials
 from benchmark.search.preparation import Preparation
-from benchmark.search.tuning import StudiesSearcher, Watcher, _Ended
+from benchmark.search.tuning import Ended, StudiesSearcher
+from benchmark.search.watcher import Watcher
 from tests.conftest import changed
 from tests.test_mishaps import DEATH
 from tests.test_studies import Kept, rows_of, study
@@ -129,7 +130,7 @@ def ended_in(error: object = None, file: str | None = None) -> Exception:
         error_file=file,
     )
     watcher.on_trial_start(0, [], trial)
-    with pytest.raises(_Ended) as found:
+    with pytest.raises(Ended) as found:
         (watcher.on_trial_error if file else watcher.on_trial_complete)(0, [], trial)
     return found.value.error
 

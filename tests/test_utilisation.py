@@ -45,6 +45,7 @@ def test_the_page_has_what_was_measured(
     (swept,) = [line for line in page.splitlines() if line.startswith("| 24 | 24 |")]
     assert float(swept.split("|")[5]) < 1.0  # rows are on disk within a second
     assert page in capsys.readouterr().out
+    assert "`python -m benchmark.perf.utilisation --slots 1 2 --trials 2 --scale 0.02 --starting 0.0`" in page
 
 
 @pytest.mark.timeout(300)
@@ -79,6 +80,32 @@ def test_trials_that_take_both_slots_share_an_actor_beside_a_study_of_small_ones
         fit(trainable, searcher, [book], config.search, tmp_path / "ray")
     assert len(book.ended) == 16
     assert len([*starts.iterdir()]) <= 4  # one for the large ones, two for the others; and one that is late
+
+
+class Kept(tune.Callback):
+    """Trials, as Tune has them."""
+
+    def __init__(self) -> None:
+        self.trials: list = []
+
+    def __getstate__(self) -> dict:
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list, **info: object) -> None:
+        self.trials[:] = trials
+
+
+@pytest.mark.timeout(300)
+def test_of_a_trial_that_is_over_tune_keeps_no_rows(tmp_path: Path) -> None:
+    config, book, kept = configure(WORDS), Book(), Kept()
+    with session(LocalCluster(cpus=1, cpus_per_trial=1)):
+        trainable = tune.with_parameters(WaitingTrial, scale=0.02, starts=str(tmp_path))
+        searcher = StudiesSearcher(utilisation.studies(config, 1, 4), Slots(config.cluster))
+        fit(trainable, searcher, [book, kept], config.search, tmp_path / "ray")
+    assert len(kept.trials) == len(book.ended) == 4
+    for trial in kept.trials:
+        assert "rows" not in trial.last_result
+        assert trial.run_metadata.metric_analysis == trial.run_metadata.metric_n_steps == {}
 
 
 class Waits:

@@ -218,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--starting", type=float, default=STARTING, help="seconds of an actor; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("docs/performance"), help="default: %(default)s")
     given = parser.parse_args(arguments)
+    chosen = {name: value for name, value in vars(given).items() if name != "out" and value != parser.get_default(name)}
+    words = "".join(f" --{name} {str(value).strip('[]').replace(',', '')}" for name, value in chosen.items())
+    command = f"python -m benchmark.perf.utilisation{words}"
     begin, rows = time.perf_counter(), []
     todo = [("together", slots, STUDIES, given.trials) for slots in given.slots]
     todo += [("closed rounds", slots, 1, min(given.trials, 16)) for slots in given.slots if 4 <= slots <= 16]
@@ -226,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(rows[-1]), flush=True)
     tiny = sweep()
     minutes = (time.perf_counter() - begin) / 60
-    said = f"`python -m benchmark.perf.utilisation`, {date.today()}, {minutes:.0f} minutes on {cores()} cores."
+    said = f"`{command}`, {date.today()}, {minutes:.0f} minutes on {cores()} cores."
     page = f"{table(rows)}\n{sweep_table(tiny)}\n{said}\n"
     given.out.mkdir(parents=True, exist_ok=True)
     write_bytes(given.out / "utilisation.md", page.encode())

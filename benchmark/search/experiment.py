@@ -27,7 +27,8 @@ from benchmark.search.finals import FinalTrials
 from benchmark.search.journal import Journal
 from benchmark.search.preparation import Preparation, reads_last_tokens
 from benchmark.search.studies import SearchStudy
-from benchmark.search.tuning import StudiesSearcher, Watcher, fit
+from benchmark.search.tuning import StudiesSearcher, fit
+from benchmark.search.watcher import Watcher
 
 MOST_PIECES = 4  # times the slots: for the subjects of an encoder
 
