@@ -58,7 +58,7 @@ real: setup ## all six real directions in one table, from the recordings in DATA
 utilisation: setup ## how full a search keeps 1 to 64 slots, with trials that only wait; half an hour
 	@$(BIN)/python -m benchmark.perf.utilisation
 
-chaos: setup ## a sweep whose processes, nodes and driver are killed, against one undisturbed; some 10 minutes
+chaos: setup ## a sweep whose processes, nodes and driver are killed, against one undisturbed; 5 to 11 minutes
 	@$(BIN)/python -m benchmark.perf.chaos
 
 choice: setup ## what the ways to choose a configuration are worth, on simulated people; some 20 minutes
