@@ -64,7 +64,7 @@ chaos: setup ## a sweep whose processes, nodes and driver are killed, against on
 choice: setup ## what the ways to choose a configuration are worth, on simulated people; some 20 minutes
 	@$(BIN)/python -m benchmark.perf.choice
 
-test: setup ## run all but the slow tests, in WORKERS processes; 35 minutes on two slow cores
+test: setup ## run all but the slow tests, in WORKERS processes; 14 minutes on two quick cores, 35 on slow ones
 	$(PYTEST) -m "not slow"
 
 test-slow: setup ## run the slow tests: models at full size, and what takes long to learn
