@@ -55,7 +55,7 @@ perf-rows: setup ## time tables, figures and report of a million trials, beside 
 real: setup ## all six real directions in one table, from the recordings in DATA; resumable; 70 minutes on two quick cores
 	@$(BIN)/python -m benchmark.perf.real $(DATA) $(ARGS)
 
-utilisation: setup ## how full a search keeps 1 to 64 slots, with trials that only wait; half an hour
+utilisation: setup ## how full a search keeps 1 to 64 slots, with trials that only wait; 50 minutes
 	@$(BIN)/python -m benchmark.perf.utilisation
 
 chaos: setup ## a sweep whose processes, nodes and driver are killed, against one undisturbed; 5 to 11 minutes
